@@ -1,0 +1,65 @@
+//! Installs Hull below a prefix: `bin/hull`, `libexec/hull/hull-vmm`, `lib/hull/{vmlinux,initramfs.cpio}`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{agent, kernel, paths, process};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to install
+    #[arg(long, default_value = "/usr/local")]
+    prefix: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    build()?;
+    let release = paths::target().join("release");
+    let guest = paths::guest();
+    for (from, to, mode) in [
+        (release.join("hull"), "bin/hull", 0o755),
+        (release.join("hull-vmm"), "libexec/hull/hull-vmm", 0o755),
+        (guest.join("vmlinux"), "lib/hull/vmlinux", 0o644),
+        (
+            guest.join("initramfs.cpio"),
+            "lib/hull/initramfs.cpio",
+            0o644,
+        ),
+    ] {
+        let to = args.prefix.join(to);
+        place(&from, &to, mode)
+            .with_context(|| format!("cannot install {}: may you write there?", to.display()))?;
+        println!("installed {}", to.display());
+    }
+    Ok(())
+}
+
+/// Builds everything that a user of Hull runs, optimised.
+pub(crate) fn build() -> Result<()> {
+    kernel::run(&kernel::Args::default())?;
+    agent::run(&agent::Args::default())?;
+    println!("Building hull and hull-vmm");
+    process::run(Command::new("cargo").args([
+        "build",
+        "--release",
+        "--package",
+        "hull",
+        "--package",
+        "hull-vmm",
+    ]))
+}
+
+/// Copies beside the destination first and renames, so that a running Hull never sees half a file.
+fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let dir = to.parent().context("the destination has no directory")?;
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    std::io::copy(&mut fs::File::open(from)?, &mut file)?;
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(mode))?;
+    file.persist(to)?;
+    Ok(())
+}

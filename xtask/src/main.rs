@@ -1,0 +1,57 @@
+//! The project's chores: `cargo xtask COMMAND`. Each command is one module.
+
+mod agent;
+mod bench;
+mod demo;
+mod images;
+mod install;
+mod kernel;
+mod lint;
+mod paths;
+mod process;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds what a microVM needs, and runs the project's checks"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the guest kernel; a build with the same inputs is taken from the cache
+    Kernel(kernel::Args),
+    /// Build the agent and the initramfs that carries it
+    Agent(agent::Args),
+    /// Make the OCI images that the tests and `make run` use
+    Images(images::Args),
+    /// Build everything, boot a microVM and print from a container in it
+    Run,
+    /// Run the tests
+    Test(test::Args),
+    /// Measure Hull and its peers side by side
+    Bench(bench::Args),
+    /// Check formatting, clippy and licences
+    Lint,
+    /// Install Hull below a prefix
+    Install(install::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Kernel(args) => kernel::run(&args),
+        Command::Agent(args) => agent::run(&args),
+        Command::Images(args) => images::run(&args),
+        Command::Run => demo::run(),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Lint => lint::run(),
+        Command::Install(args) => install::run(&args),
+    }
+}

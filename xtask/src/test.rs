@@ -1,0 +1,126 @@
+//! Runs every test and counts what passed, failed and was skipped.
+//!
+//! A test that cannot run on this host prints `SKIPPED: reason` and returns; libtest counts it as passed,
+//! so the lines are read here and such tests are counted as what they are.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{agent, images, kernel, paths, process};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Also run the tests that are too slow for every change (those marked `#[ignore]`)
+    #[arg(long)]
+    full: bool,
+
+    /// Passed on to the test programs: part of a test's name
+    filter: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Counts {
+    /// Takes `test result: ok. 3 passed; 0 failed; 1 ignored; ...` into account.
+    fn add(&mut self, line: &str) {
+        for part in line.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            if let (Some(Ok(count)), Some(kind)) =
+                (words.next().map(str::parse::<u64>), words.next())
+            {
+                match kind {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self) {
+        self.skipped += 1;
+        self.passed = self.passed.saturating_sub(1);
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    kernel::run(&kernel::Args::default())?;
+    agent::run(&agent::Args::default())?;
+    images::run(&images::Args::default())?;
+    process::run(Command::new("cargo").args([
+        "build",
+        "--package",
+        "hull",
+        "--package",
+        "hull-vmm",
+    ]))?;
+
+    let mut counts = Counts::default();
+    let ok = cargo_test(args, &mut counts)?;
+    if !ok && counts.failed == 0 {
+        counts.failed = 1; // a test program did not build, or died without a result
+    }
+
+    let summary = format!(
+        "{} passed, {} failed, {} skipped",
+        counts.passed, counts.failed, counts.skipped
+    );
+    let file = paths::root().join("target/test-summary");
+    fs::create_dir_all(paths::root().join("target"))?;
+    fs::write(&file, format!("{summary}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{summary}");
+    if counts.failed > 0 {
+        bail!("{} failed", counts.failed);
+    }
+    Ok(())
+}
+
+/// Runs `cargo test`, shows what a person wants to see of its output, and counts.
+fn cargo_test(args: &Args, counts: &mut Counts) -> Result<bool> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--no-fail-fast", "--quiet", "--"]);
+    command.args(["--show-output", "--format=pretty"]);
+    if args.full {
+        command.arg("--include-ignored");
+    }
+    command.args(&args.filter);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo test")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("cargo test has no standard output")?;
+
+    let mut hidden = false; // inside the output of tests that passed
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        if line == "successes:" {
+            hidden = true;
+        } else if line == "failures:" || line.starts_with("test result:") {
+            hidden = false;
+        }
+        let skipped = line.trim_start().starts_with("SKIPPED:");
+        if skipped {
+            counts.skip();
+        }
+        if line.starts_with("test result:") {
+            counts.add(&line);
+        }
+        if (!hidden || skipped) && !line.is_empty() {
+            println!("{line}");
+        }
+    }
+    Ok(child.wait()?.success())
+}
