@@ -1,0 +1,146 @@
+//! What a virtio device is to the rest of the VMM.
+//!
+//! A device knows its queues, the guest's memory and its backend. It knows no transport, no KVM and no jail, and it opens
+//! nothing. It is *started* with its queues and *stopped* into their states, and this is the only door: pause is stop
+//! and later start; a snapshot is stop, save and start; a reset is stop and [`VirtioDevice::reset`].
+//!
+//! Threads: `start`, `stop`, `reset` and the configuration space are called from vCPU threads (by way of registers) or
+//! from whoever pauses the microVM; `notify` and `poll` from the event loop. The transport's lock lets only one in at a
+//! time, so a device needs no lock of its own, but no call may wait for anything but local disks.
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+use crate::block::BlockState;
+use crate::console::ConsoleState;
+use crate::rng::RngState;
+use crate::vsock::VsockState;
+use crate::{GuestMemory, Notifier, QueueState, Virtqueue};
+
+/// Device IDs (virtio 1.2, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DeviceType {
+    /// virtio-blk, section 5.2.
+    Block = 2,
+    /// virtio-console, section 5.3.
+    Console = 3,
+    /// virtio-rng, section 5.4.
+    Rng = 4,
+    /// virtio-vsock, section 5.10.
+    Vsock = 19,
+}
+
+/// What a device runs with between start and stop.
+#[derive(Debug)]
+pub struct Resources {
+    /// The guest's memory.
+    pub memory: GuestMemory,
+    /// One entry for each queue of [`VirtioDevice::queue_sizes`], in order; those that the driver did not set up are not
+    /// ready and pop nothing.
+    pub queues: Vec<Virtqueue>,
+    /// The features that were negotiated, a subset of those offered.
+    pub features: u64,
+    /// The way to the driver.
+    pub notifier: Notifier,
+}
+
+/// Whether a device is through with what was there to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// Nothing is left until the next event.
+    Done,
+    /// The device stopped half-way, so that others get their turn; call `notify` again for the same queue.
+    More,
+}
+
+/// Why a device did not start. The transport then marks it as needing a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The transport handed over another number of queues than the device has.
+    #[error("the device was started with {given} queues but has {wanted}")]
+    Queues {
+        /// How many came.
+        given: usize,
+        /// How many the device has.
+        wanted: usize,
+    },
+}
+
+/// What a stopped device saves of itself: plain data, and untrusted when it comes back. It becomes a device only through
+/// the fallible `restore` of its type.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum DeviceState {
+    /// See [`crate::block::Block::restore`].
+    Block(BlockState),
+    /// See [`crate::console::Console::restore`].
+    Console(ConsoleState),
+    /// See [`crate::rng::Rng::restore`].
+    Rng(RngState),
+    /// See [`crate::vsock::Vsock::restore`].
+    Vsock(VsockState),
+}
+
+/// A virtio device. See the module for who calls it when.
+pub trait VirtioDevice: Send + fmt::Debug {
+    /// What the device is.
+    fn device_type(&self) -> DeviceType;
+
+    /// The largest size of each queue, in descriptors: powers of two up to 32768.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// The device's own features (bits 0 to 23, and 50 up). The transport adds VERSION_1, EVENT_IDX and INDIRECT_DESC.
+    fn features(&self) -> u64;
+
+    /// Fills `data` with what is at `offset` in the configuration space; zeros where nothing is. Any offset and size can
+    /// come.
+    fn read_config(&self, offset: u64, data: &mut [u8]);
+
+    /// Takes what the driver wrote into the configuration space. Any offset and size can come; what is not writable is
+    /// ignored.
+    fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
+
+    /// Begins to work. What was already in the queues is announced by `notify`.
+    ///
+    /// # Errors
+    /// [`StartError`] if it can't work with what it got; the device then is as it was before.
+    fn start(&mut self, resources: Resources) -> Result<(), StartError>;
+
+    /// Ends work: nothing is in flight and no guest memory is touched when it returns. The states are those of all queues,
+    /// in order; empty if the device was not started. What the device keeps besides (connections, half-written output)
+    /// it still has at the next start.
+    fn stop(&mut self) -> Vec<QueueState>;
+
+    /// The driver kicked a queue. Called for stopped devices too, which ignore it.
+    fn notify(&mut self, queue: u16) -> Progress;
+
+    /// A descriptor that is readable when the device wants [`VirtioDevice::poll`]: its own epoll set, the same one as long
+    /// as the device lives.
+    fn poll_fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Takes events from [`VirtioDevice::poll_fd`] until it is not readable, or leaves some for the next turn. Called for
+    /// stopped devices too: they remember what happened, or the event loop would spin. After [`Progress::More`] all queues
+    /// are announced again.
+    fn poll(&mut self) -> Progress {
+        Progress::Done
+    }
+
+    /// Forgets all that came from the driver. Only called for stopped devices.
+    fn reset(&mut self) {}
+
+    /// What must be saved besides the queues. Only called for stopped devices.
+    fn save(&self) -> DeviceState;
+}
+
+/// Copies what a configuration space has at `offset`; what is beyond it is left as it was.
+pub(crate) fn read_space(space: &[u8], offset: u64, data: &mut [u8]) {
+    let rest = usize::try_from(offset)
+        .ok()
+        .and_then(|offset| space.get(offset..));
+    for (target, source) in data.iter_mut().zip(rest.unwrap_or_default()) {
+        *target = *source;
+    }
+}

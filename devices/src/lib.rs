@@ -1,0 +1,25 @@
+//! Virtqueues, transports and one folder per virtio device.
+//!
+//! Devices know queues, guest memory and their backends, which come as open descriptors. There is no KVM here and no file
+//! is opened here. [`device`] says what a device is and who calls it when; [`MmioTransport`] is how a VMM uses one.
+
+pub mod block;
+pub mod console;
+pub mod device;
+pub mod interrupt;
+pub mod iov;
+pub mod memory;
+pub mod queue;
+pub mod rng;
+pub mod serial;
+#[cfg(test)]
+mod testing;
+pub mod transport;
+pub mod vsock;
+mod worker;
+
+pub use device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+pub use interrupt::{Cause, Interrupt, Notifier};
+pub use memory::GuestMemory;
+pub use queue::{Chain, QueueError, QueueState, Segment, Virtqueue};
+pub use transport::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, RestoreError, TransportState};

@@ -1,0 +1,54 @@
+//! A driver that does what a guest does, well-behaved or not, for the tests of all devices.
+
+mod driver;
+pub(crate) mod lifecycle;
+mod ring;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{GuestAddress, GuestRegionMmap};
+
+pub(crate) use driver::Driver;
+pub(crate) use lifecycle::{Fixture, lifecycle_suite};
+pub(crate) use ring::{Ring, desc};
+
+use crate::{Cause, GuestMemory, Interrupt};
+
+/// Bytes of guest memory, which begins at 0.
+pub(crate) const MEMORY: usize = 4 << 20;
+const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// Guest memory that records what devices write.
+pub(crate) fn memory() -> GuestMemory {
+    let bitmap = Some(AtomicBitmap::new(MEMORY, PAGE));
+    let region = MmapRegionBuilder::new_with_bitmap(MEMORY, bitmap)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
+        .build()
+        .unwrap();
+    let region = GuestRegionMmap::new(region, GuestAddress(0)).unwrap();
+    GuestMemory::from_regions(vec![region]).unwrap()
+}
+
+/// Counts interrupts instead of delivering them.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    pub(crate) queue: AtomicUsize,
+    pub(crate) config: AtomicUsize,
+}
+
+impl Interrupt for Arc<Counter> {
+    fn trigger(&self, cause: Cause) -> io::Result<()> {
+        let counter = match cause {
+            Cause::Queue(_) => &self.queue,
+            Cause::Config => &self.config,
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}

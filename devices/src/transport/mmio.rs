@@ -1,0 +1,256 @@
+//! virtio over MMIO: the register layout of virtio 1.2, section 4.2.2, and nothing else.
+//!
+//! Locks: the shared core is behind one mutex, which the event loop holds while the device works. InterruptStatus,
+//! InterruptACK and QueueNotify, which a vCPU needs for every interrupt and kick, don't take it.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_manager::{EventOps, EventSet, EventSubscriber, Events};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::core::{Area, Core, Half};
+use super::state::{RestoreError, TransportState};
+use crate::{GuestMemory, Interrupt, Notifier, Progress, VirtioDevice};
+
+/// How much address space a device takes.
+pub const MMIO_SIZE: u64 = 0x1000;
+/// Where the device's configuration space begins.
+const CONFIG: u64 = 0x100;
+/// "virt".
+const MAGIC: u32 = 0x7472_6976;
+const VERSION: u32 = 2;
+/// "HULL".
+const VENDOR: u32 = 0x4c4c_5548;
+/// What a driver reads where there is no shared memory region (section 4.2.2, SHMLenLow).
+const NO_REGION: u32 = u32::MAX;
+
+/// The event data of the device's own descriptor; queues have their index.
+const POLL: u32 = u32::MAX;
+
+/// The offset of QueueNotify, where KVM's ioeventfds listen.
+pub const QUEUE_NOTIFY: u64 = 0x50;
+
+/// A device with registers in memory. Shared: vCPUs read and write it, the event loop has it as a subscriber.
+#[derive(Debug)]
+pub struct MmioTransport {
+    core: Mutex<Core>,
+    notifier: Notifier,
+    kicks: Vec<EventFd>,
+    poll_fd: Option<RawFd>,
+}
+
+impl MmioTransport {
+    /// Puts a device behind registers.
+    ///
+    /// # Errors
+    /// If there are no more eventfds.
+    pub fn new(
+        device: Box<dyn VirtioDevice>,
+        memory: GuestMemory,
+        interrupt: Arc<dyn Interrupt>,
+    ) -> io::Result<Self> {
+        let notifier = Notifier::new(interrupt);
+        Self::with_core(Core::new(device, memory, notifier.clone()), notifier)
+    }
+
+    /// Puts a device behind registers as they were saved. It is paused; [`MmioTransport::resume`] lets it go on.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the state fits neither the device nor the specification.
+    pub fn restore(
+        state: &TransportState,
+        device: Box<dyn VirtioDevice>,
+        memory: GuestMemory,
+        interrupt: Arc<dyn Interrupt>,
+    ) -> Result<Self, RestoreError> {
+        let notifier = Notifier::new(interrupt);
+        let core = Core::restore(state, device, memory, notifier.clone())?;
+        Self::with_core(core, notifier).map_err(RestoreError::EventFd)
+    }
+
+    fn with_core(core: Core, notifier: Notifier) -> io::Result<Self> {
+        let kicks = (0..core.queue_count())
+            .map(|_| EventFd::new(EFD_NONBLOCK))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            poll_fd: core.device().poll_fd(),
+            core: Mutex::new(core),
+            notifier,
+            kicks,
+        })
+    }
+
+    /// One eventfd per queue, in order. KVM should signal number i when the guest writes i, as 32 bits, at
+    /// [`QUEUE_NOTIFY`]; without an ioeventfd the write arrives in [`MmioTransport::write`] and has the same effect.
+    #[must_use]
+    pub fn kicks(&self) -> &[EventFd] {
+        &self.kicks
+    }
+
+    /// See [`Core::pause`]. Pause the vCPUs first.
+    pub fn pause(&self) {
+        self.lock().pause();
+    }
+
+    /// See [`Core::resume`]. Resume the vCPUs afterwards.
+    pub fn resume(&self) {
+        let running = self.lock().resume();
+        if running {
+            self.kick_all();
+        }
+    }
+
+    /// See [`Core::save`].
+    #[must_use]
+    pub fn save(&self) -> TransportState {
+        self.lock().save()
+    }
+
+    /// A vCPU reads `data.len()` bytes at `offset`. Registers are 32 bits wide and aligned; any other access reads zeros.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        if let Some(offset) = offset.checked_sub(CONFIG) {
+            return self.lock().read_config(offset, data);
+        }
+        data.fill(0);
+        if let Ok(data) = <&mut [u8; 4]>::try_from(data)
+            && offset.is_multiple_of(4)
+        {
+            *data = self.read_register(offset).to_le_bytes();
+        }
+    }
+
+    /// A vCPU writes at `offset`. Registers are 32 bits wide and aligned; any other access does nothing.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        if let Some(offset) = offset.checked_sub(CONFIG) {
+            return self.lock().write_config(offset, data);
+        }
+        if let Ok(data) = <[u8; 4]>::try_from(data)
+            && offset.is_multiple_of(4)
+        {
+            self.write_register(offset, u32::from_le_bytes(data));
+        }
+    }
+
+    fn read_register(&self, offset: u64) -> u32 {
+        match offset {
+            0x00 => MAGIC,
+            0x04 => VERSION,
+            0x08 => self.lock().device().device_type() as u32,
+            0x0c => VENDOR,
+            0x10 => self.lock().device_features(),
+            0x34 => self.lock().queue().map_or(0, |queue| queue.max_size.into()),
+            0x44 => self.lock().queue().map_or(0, |queue| queue.ready.into()),
+            0x60 => self.notifier.isr(),
+            0x70 => self.lock().status().into(),
+            0xb0 | 0xb4 | 0xb8 | 0xbc => NO_REGION,
+            0xfc => self.notifier.generation(),
+            _ => 0,
+        }
+    }
+
+    fn write_register(&self, offset: u64, value: u32) {
+        match offset {
+            QUEUE_NOTIFY => self.kick(value),
+            0x64 => self.notifier.acknowledge(value),
+            0x70 => self.write_status(value),
+            _ => self.lock().write_setting(offset, value),
+        }
+    }
+
+    fn write_status(&self, value: u32) {
+        let Ok(value) = u8::try_from(value) else {
+            return;
+        };
+        // The guard must be gone before the kicks, which wake the event loop.
+        let running = self.lock().set_status(value);
+        if running {
+            self.kick_all();
+        }
+    }
+
+    fn kick(&self, queue: u32) {
+        let kick = usize::try_from(queue)
+            .ok()
+            .and_then(|queue| self.kicks.get(queue));
+        if let Some(kick) = kick {
+            // It can only fail when 2^64 - 2 kicks are pending, and then the queue is known to have work.
+            let _ = kick.write(1);
+        }
+    }
+
+    fn kick_all(&self) {
+        (0..)
+            .take(self.kicks.len())
+            .for_each(|queue| self.kick(queue));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// The registers that only store something.
+    fn write_setting(&mut self, offset: u64, value: u32) {
+        match offset {
+            0x14 => self.device_features_select = value,
+            0x20 => self.set_driver_features(value),
+            0x24 => self.driver_features_select = value,
+            0x30 => self.queue_select = value,
+            0x38 => self.set_queue_size(value),
+            0x44 => self.set_queue_ready(value == 1),
+            0x80 => self.set_queue_address(Area::Descriptors, Half::Low, value),
+            0x84 => self.set_queue_address(Area::Descriptors, Half::High, value),
+            0x90 => self.set_queue_address(Area::Driver, Half::Low, value),
+            0x94 => self.set_queue_address(Area::Driver, Half::High, value),
+            0xa0 => self.set_queue_address(Area::Device, Half::Low, value),
+            0xa4 => self.set_queue_address(Area::Device, Half::High, value),
+            _ => {}
+        }
+    }
+}
+
+/// The event loop's side. Everything is registered once and stays so: kicks that come while the device is stopped do
+/// nothing, so no vCPU ever has to talk to the event manager.
+impl EventSubscriber for MmioTransport {
+    fn init(&self, ops: &mut EventOps<'_>) {
+        // Edge-triggered kicks need not be read: each write is an edge of its own, and the counter never fills up.
+        let edge = EventSet::IN | EventSet::EDGE_TRIGGERED;
+        let kicks = self
+            .kicks
+            .iter()
+            .zip(0..)
+            .map(|(kick, queue)| Events::with_data(kick, queue, edge));
+        let poll = self
+            .poll_fd
+            .map(|fd| Events::with_data_raw(fd, POLL, EventSet::IN));
+        for events in kicks.chain(poll) {
+            if let Err(error) = ops.add(events) {
+                tracing::error!(%error, "a device is not in the event loop and will not work");
+            }
+        }
+    }
+
+    fn process(&self, events: Events, _ops: &mut EventOps<'_>) {
+        match events.data() {
+            POLL => {
+                let progress = self.lock().poll();
+                if progress == Progress::More {
+                    self.kick_all();
+                }
+            }
+            queue => {
+                let Ok(index) = u16::try_from(queue) else {
+                    return;
+                };
+                let progress = self.lock().notify(index);
+                if progress == Progress::More {
+                    // Behind what else is ready: one busy queue must not starve the others.
+                    self.kick(queue);
+                }
+            }
+        }
+    }
+}

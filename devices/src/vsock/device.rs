@@ -1,0 +1,178 @@
+//! The behaviour of virtio-vsock: three queues around a multiplexer.
+
+use std::os::fd::RawFd;
+
+use super::config::{VsockBackend, VsockConfig};
+use super::dial::Dialer;
+use super::host::Host;
+use super::mux::Mux;
+use super::state::{VsockError, VsockState};
+use crate::QueueState;
+use crate::device::{
+    DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice, read_space,
+};
+use crate::iov::Span;
+use crate::worker::{Outcome, Worker};
+
+/// To the guest.
+const RECEIVE: u16 = 0;
+/// From the guest.
+const TRANSMIT: u16 = 1;
+/// Device events.
+const EVENT: u16 = 2;
+const QUEUES: &[u16] = &[256, 256, 64];
+/// VIRTIO_VSOCK_F_STREAM.
+const STREAM: u64 = 1;
+/// VIRTIO_VSOCK_EVENT_TRANSPORT_RESET: all connections are gone.
+const TRANSPORT_RESET: u32 = 0;
+
+/// A vsock device.
+#[derive(Debug)]
+pub struct Vsock {
+    worker: Worker,
+    mux: Mux,
+    /// The guest must be told that its connections are gone.
+    owes_reset: bool,
+}
+
+impl Vsock {
+    /// A vsock device with no connections.
+    ///
+    /// # Errors
+    /// [`VsockError`] if the CID is not one for guests, or the kernel has no more descriptors.
+    pub fn new(config: VsockConfig, backend: VsockBackend) -> Result<Self, VsockError> {
+        // 0 and 1 are no machines, 2 is the host, and 2^32 - 1 is any.
+        if !(3..u64::from(u32::MAX)).contains(&config.guest_cid) {
+            return Err(VsockError::Cid(config.guest_cid));
+        }
+        let host = Host::new(backend).map_err(VsockError::Epoll)?;
+        Ok(Self {
+            worker: Worker::default(),
+            mux: Mux::new(config.guest_cid, host),
+            owes_reset: false,
+        })
+    }
+
+    /// A vsock device as it was saved. The guest will be told that its connections are gone.
+    ///
+    /// # Errors
+    /// As [`Vsock::new`].
+    pub fn restore(state: &VsockState, backend: VsockBackend) -> Result<Self, VsockError> {
+        let config = VsockConfig {
+            guest_cid: state.guest_cid,
+        };
+        Ok(Self {
+            owes_reset: true,
+            ..Self::new(config, backend)?
+        })
+    }
+
+    /// Connects to the guest for the VMM itself. Take it before the device goes behind its transport.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        self.mux.host.dialer.clone()
+    }
+
+    /// Moves packets in both directions while there are any, for a bounded time.
+    fn turn(&mut self) -> Progress {
+        let announced = self.announce();
+        let transmitted = self.transmit();
+        let received = if self.mux.has_packets() {
+            let mux = &mut self.mux;
+            self.worker
+                .work(RECEIVE, |memory, chain| mux.give(memory, chain))
+        } else {
+            Progress::Done
+        };
+        // Packets of the guest that waited for refusals to go out.
+        let waited = self.transmit();
+        self.mux.host.accept_waiting();
+        let all = [announced, transmitted, received, waited];
+        if all.contains(&Progress::More) {
+            Progress::More
+        } else {
+            Progress::Done
+        }
+    }
+
+    fn transmit(&mut self) -> Progress {
+        if !self.mux.may_take() {
+            return Progress::Done;
+        }
+        let mux = &mut self.mux;
+        self.worker
+            .work(TRANSMIT, |memory, chain| mux.take(memory, chain))
+    }
+
+    fn announce(&mut self) -> Progress {
+        if !self.owes_reset {
+            return Progress::Done;
+        }
+        let owes = &mut self.owes_reset;
+        self.worker.work(EVENT, |memory, chain| {
+            if !*owes {
+                return Outcome::Later;
+            }
+            let event = TRANSPORT_RESET.to_le_bytes();
+            let buffer = Span::all(memory, chain.writable());
+            match buffer.copy_in(&event) {
+                Ok(count) if count == event.len() => {
+                    *owes = false;
+                    Outcome::Used(4)
+                }
+                _ => Outcome::Used(0),
+            }
+        })
+    }
+}
+
+impl VirtioDevice for Vsock {
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Vsock
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        QUEUES
+    }
+
+    fn features(&self) -> u64 {
+        STREAM
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_space(&self.mux.guest_cid().to_le_bytes(), offset, data);
+    }
+
+    fn start(&mut self, resources: Resources) -> Result<(), StartError> {
+        self.worker.start(resources, QUEUES.len())
+    }
+
+    fn stop(&mut self) -> Vec<QueueState> {
+        self.worker.stop()
+    }
+
+    fn notify(&mut self, _queue: u16) -> Progress {
+        self.turn()
+    }
+
+    fn poll_fd(&self) -> Option<RawFd> {
+        Some(self.mux.host.poll_fd())
+    }
+
+    fn poll(&mut self) -> Progress {
+        let has_driver = self.worker.running().is_some();
+        self.mux.take_events(has_driver);
+        self.turn()
+    }
+
+    fn reset(&mut self) {
+        self.mux.reset();
+        self.owes_reset = false;
+    }
+
+    fn save(&self) -> DeviceState {
+        DeviceState::Vsock(VsockState {
+            guest_cid: self.mux.guest_cid(),
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! Pause, restore and reset.
+
+use super::*;
+
+#[test]
+fn connections_survive_a_pause_and_a_restored_guest_hears_that_they_are_gone() {
+    let (mut host, mut driver) = start();
+    let mut far = connect(&mut driver, &host, 1);
+    driver.transport.pause();
+    far.write_all(b"meanwhile").unwrap();
+    driver.run();
+    driver.transport.resume();
+    driver.run();
+    assert_eq!(only(receive(&mut driver)).1, b"meanwhile");
+    let state = driver.transport.save();
+    let device = host.restore(&state.device);
+    let mut driver = driver.restored(&state, device);
+    driver.transport.resume();
+    driver.run();
+    driver.put(RX_AT, &[0xff; 4]);
+    assert_eq!(driver.request(EVENT, &[desc(RX_AT, 4, true)]), Some(4));
+    assert_eq!(driver.get(RX_AT, 4), [0; 4]);
+    assert_eq!(
+        driver.request(EVENT, &[desc(RX_AT, 4, true)]),
+        None,
+        "it was told twice"
+    );
+}
+
+#[test]
+fn a_reset_of_the_device_ends_all_connections() {
+    let (host, mut driver) = start();
+    let mut far = connect(&mut driver, &host, 1);
+    let (mut client, _) = dial_in(&mut driver, &host, 2);
+    driver.start(u64::MAX);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
