@@ -1,0 +1,72 @@
+//! Files of the host: by path, or by the name of a descriptor that the VMM was handed at its start.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// A path on the host, or `fd:NAME` for the descriptor that `--fd NAME=NUMBER` handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HostPath(String);
+
+impl HostPath {
+    /// The descriptor called `name`.
+    #[must_use]
+    pub fn fd(name: &str) -> Self {
+        Self(format!("fd:{name}"))
+    }
+
+    /// The name of the descriptor, if this is one.
+    #[must_use]
+    pub fn as_fd(&self) -> Option<&str> {
+        self.0.strip_prefix("fd:")
+    }
+
+    /// As a path, which it is unless [`HostPath::as_fd`] says otherwise.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    pub(super) fn check(&self, field: &'static str) -> Result<(), ConfigError> {
+        if self.0.is_empty() || self.as_fd() == Some("") || self.0.contains('\0') {
+            return Err(ConfigError::Path(field, self.0.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HostPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for HostPath {
+    fn from(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+impl From<String> for HostPath {
+    fn from(path: String) -> Self {
+        Self(path)
+    }
+}
+
+/// A path that is not UTF-8, which JSON cannot hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not UTF-8, so no configuration can name it")]
+pub struct NotUtf8(PathBuf);
+
+impl TryFrom<&Path> for HostPath {
+    type Error = NotUtf8;
+
+    fn try_from(path: &Path) -> Result<Self, NotUtf8> {
+        let text = path.to_str().ok_or_else(|| NotUtf8(path.to_owned()))?;
+        Ok(Self(text.to_owned()))
+    }
+}
