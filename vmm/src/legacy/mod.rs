@@ -1,0 +1,66 @@
+//! The few devices of an old PC that a guest needs to end, and to speak before it has drivers.
+
+mod i8042;
+mod panic;
+mod sleep;
+#[cfg(test)]
+mod tests;
+
+pub use i8042::I8042;
+pub use panic::PanicPort;
+pub use sleep::SleepRegister;
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use hull_devices::serial::{SERIAL_SIZE, SerialPort};
+
+use kvm_ioctls::VmFd;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::bus::Registers;
+
+/// An interrupt line of the PC: an edge for every [`IrqLine::pulse`].
+#[derive(Debug)]
+pub struct IrqLine(EventFd);
+
+impl IrqLine {
+    /// Connects a new line to the interrupt controllers of a machine.
+    ///
+    /// # Errors
+    /// What the host or KVM answered.
+    pub fn connect(vm: &VmFd, gsi: u32) -> io::Result<Self> {
+        let line = EventFd::new(EFD_NONBLOCK)?;
+        vm.register_irqfd(&line, gsi)?;
+        Ok(Self(line))
+    }
+
+    /// The eventfd, each write to which is a pulse.
+    #[must_use]
+    pub fn into_inner(self) -> EventFd {
+        self.0
+    }
+
+    /// Raises the line and lets it go.
+    pub fn pulse(&self) {
+        // It cannot fail: KVM takes the count away at once.
+        let _ = self.0.write(1);
+    }
+}
+
+/// Where COM1 is.
+pub const COM1: std::ops::Range<u64> = 0x3f8..0x3f8 + SERIAL_SIZE;
+/// COM1's interrupt line.
+pub const COM1_GSI: u32 = 4;
+
+impl Registers for Mutex<SerialPort> {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let mut port = self.lock().unwrap_or_else(PoisonError::into_inner);
+        port.read(offset, data);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        let mut port = self.lock().unwrap_or_else(PoisonError::into_inner);
+        port.write(offset, data);
+    }
+}

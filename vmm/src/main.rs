@@ -1,0 +1,17 @@
+//! The program: see the library for what it does.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hull_vmm::args::{Args, Command};
+use hull_vmm::timeline::Timeline;
+
+fn main() -> ExitCode {
+    let timeline = Timeline::start();
+    let args = Args::parse();
+    let cause = match args.command {
+        Some(Command::Probe) => hull_vmm::print_profile(),
+        None => hull_vmm::run(&args, timeline),
+    };
+    ExitCode::from(cause.code())
+}

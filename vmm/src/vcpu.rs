@@ -1,0 +1,155 @@
+//! One vCPU, one thread: run, look why it came out, hand that to the bus, run again.
+//!
+//! A vCPU is stopped by a flag and a signal. The signal's handler sets `immediate_exit` in the page that KVM shares with the
+//! vCPU, so that it cannot get lost between the look at the flag and the entry into the guest.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::{self, JoinHandle};
+
+use hull_devices::GuestMemory;
+use hull_vm_api::ExitCause;
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use crate::bus::Bus;
+use crate::counters::{Counters, Exit};
+use crate::ending::Ending;
+use crate::kick;
+use crate::timeline::{Stage, Timeline};
+
+/// Enough for the deepest device, with room to spare.
+const STACK: usize = 256 * 1024;
+
+/// What all vCPUs of a machine share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// I/O ports.
+    pub ports: Arc<Bus>,
+    /// Addresses without RAM.
+    pub mmio: Arc<Bus>,
+    /// Exits by kind.
+    pub counters: Arc<Counters>,
+    /// Where the end of the machine is announced.
+    pub ending: Arc<Ending>,
+    /// Where the first entry is noted.
+    pub timeline: Arc<Timeline>,
+    /// Set when vCPUs are to come out and stay out.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A vCPU that no thread runs yet.
+#[derive(Debug)]
+pub(crate) struct Vcpu {
+    index: u8,
+    fd: VcpuFd,
+    shared: Shared,
+    /// It must not go while a vCPU can still run.
+    _memory: GuestMemory,
+}
+
+impl Vcpu {
+    /// The vCPU of this number, with its registers set.
+    #[must_use]
+    pub(crate) fn new(index: u8, fd: VcpuFd, shared: Shared, memory: GuestMemory) -> Self {
+        Self {
+            index,
+            fd,
+            shared,
+            _memory: memory,
+        }
+    }
+
+    /// Starts the thread that runs it, which holds on to `alive` until it ends.
+    ///
+    /// # Errors
+    /// If the host has no thread for it.
+    pub(crate) fn start(mut self, alive: Sender<()>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new()
+            .name(format!("vcpu{}", self.index))
+            .stack_size(STACK)
+            .spawn(move || {
+                let guard = Unwinding(self.shared.ending.clone());
+                kick::arm(&mut self.fd);
+                self.run();
+                kick::disarm();
+                drop(guard);
+                drop(self);
+                drop(alive);
+            })
+    }
+
+    /// Runs until the machine ends or somebody says stop.
+    fn run(&mut self) {
+        if self.index == 0 {
+            self.shared.timeline.mark(Stage::FirstEntry);
+        }
+        while !self.shared.stop.load(Ordering::Acquire) && self.shared.ending.get().is_none() {
+            let Shared {
+                ports,
+                mmio,
+                counters,
+                ending,
+                ..
+            } = &self.shared;
+            let claimed = match self.fd.run() {
+                Ok(VcpuExit::IoOut(port, data)) => {
+                    counters.count(Exit::IoOut);
+                    ports.write(port.into(), data)
+                }
+                Ok(VcpuExit::IoIn(port, data)) => {
+                    counters.count(Exit::IoIn);
+                    ports.read(port.into(), data)
+                }
+                Ok(VcpuExit::MmioWrite(address, data)) => {
+                    counters.count(Exit::MmioWrite);
+                    mmio.write(address, data)
+                }
+                Ok(VcpuExit::MmioRead(address, data)) => {
+                    counters.count(Exit::MmioRead);
+                    mmio.read(address, data)
+                }
+                Ok(VcpuExit::Shutdown) => {
+                    counters.count(Exit::Other);
+                    let detail = format!("vCPU {}", self.index);
+                    return ending.announce_with(ExitCause::TripleFault, detail);
+                }
+                Ok(VcpuExit::InternalError) => {
+                    counters.count(Exit::Other);
+                    let detail = crate::diagnosis::internal_error(self.index, &mut self.fd);
+                    return ending.announce_with(ExitCause::KvmFailure, detail);
+                }
+                Ok(other) => {
+                    counters.count(Exit::Other);
+                    let detail = format!("vCPU {} came out with {other:?}", self.index);
+                    return ending.announce_with(ExitCause::KvmFailure, detail);
+                }
+                // EAGAIN: a vCPU that waits to be woken by another was disturbed.
+                Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                    counters.count(Exit::Interrupted);
+                    kick::rearm(&mut self.fd);
+                    true
+                }
+                Err(error) => {
+                    let detail = format!("KVM_RUN of vCPU {} failed: {error}", self.index);
+                    return ending.announce_with(ExitCause::KvmFailure, detail);
+                }
+            };
+            if !claimed {
+                counters.count(Exit::Unclaimed);
+            }
+        }
+    }
+}
+
+/// Ends the machine if a vCPU's thread unwinds: a machine that lacks a vCPU would wait for it for ever.
+struct Unwinding(Arc<Ending>);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.announce(ExitCause::Failure);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What the tests of `hull-vmm` share: the program as a process, and guests made by hand.
+
+#![allow(dead_code)]
+
+pub(crate) mod guest;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use hull_vm_api::ExitCause;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Whether guests can run here; says so when a test is skipped.
+pub(crate) fn no_kvm() -> bool {
+    let usable = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok();
+    if !usable {
+        println!("SKIPPED: no usable /dev/kvm");
+    }
+    !usable
+}
+
+/// A file that `make kernel` or `cargo xtask agent` makes.
+pub(crate) fn guest_file(name: &str) -> PathBuf {
+    let dir = std::env::var_os("HULL_GUEST_DIR").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guest")),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: make it with `make kernel`, or name its directory with HULL_GUEST_DIR",
+        path.display()
+    );
+    path
+}
+
+/// A machine to be started, with a directory of its own.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    pub(crate) dir: TempDir,
+    pub(crate) config: Value,
+    pub(crate) args: Vec<String>,
+}
+
+impl Vm {
+    /// A machine that boots a kernel made of this code.
+    pub(crate) fn of(code: &[u8]) -> Self {
+        let vm = Self::empty();
+        fs::write(vm.path("kernel"), guest::elf(0x10_0000, code)).unwrap();
+        vm
+    }
+
+    /// A machine whose kernel is missing.
+    pub(crate) fn empty() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("hull-vmm-")
+            .tempdir()
+            .unwrap();
+        let config = json!({
+            "boot-source": { "kernel_image_path": dir.path().join("kernel") },
+            "machine-config": { "vcpu_count": 1, "mem_size_mib": 64 },
+            "vsock": { "guest_cid": 3, "uds_path": dir.path().join("vsock") },
+        });
+        Self {
+            dir,
+            config,
+            args: Vec::new(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Puts a value into the configuration, by JSON pointer.
+    pub(crate) fn set(mut self, pointer: &str, value: Value) -> Self {
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        self.config.pointer_mut(parent).unwrap()[field] = value;
+        self
+    }
+
+    /// With a serial port whose bytes are the process's standard output.
+    pub(crate) fn serial(self) -> Self {
+        self.set("/serial", json!({ "serial_out_path": "/dev/stdout" }))
+    }
+
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let file = self.path("config.json");
+        fs::write(&file, self.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        command.args(["--no-api", "--config-file"]).arg(file);
+        command.arg("--metrics-path").arg(self.path("metrics"));
+        command.args(&self.args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        Running(Some(self.command().spawn().unwrap()))
+    }
+
+    /// Runs it to its end, and checks that it leaves no socket.
+    pub(crate) fn run(&self) -> Ended {
+        let ended = self.start().end();
+        self.assert_clean();
+        ended
+    }
+
+    /// The figures that the last run wrote.
+    pub(crate) fn metrics(&self) -> Value {
+        let text = fs::read_to_string(self.path("metrics")).unwrap();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
+    pub(crate) fn assert_clean(&self) {
+        assert!(!self.path("vsock").exists(), "the vsock socket was left");
+    }
+}
+
+/// A machine that runs; killed if the test is over before it is.
+#[derive(Debug)]
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.0.as_ref().unwrap())
+    }
+
+    /// Reads standard output until this line is complete.
+    pub(crate) fn await_output(&mut self, text: &str) {
+        let stdout = self.0.as_mut().unwrap().stdout.as_mut().unwrap();
+        await_text(stdout, text);
+    }
+
+    /// Reads standard error until this text was there.
+    pub(crate) fn await_log(&mut self, text: &str) {
+        let stderr = self.0.as_mut().unwrap().stderr.as_mut().unwrap();
+        await_text(stderr, text);
+    }
+
+    /// Waits for the end without reading standard output.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        let mut child = self.0.take().unwrap();
+        child.wait().unwrap()
+    }
+
+    pub(crate) fn end(mut self) -> Ended {
+        let output = self.0.take().unwrap().wait_with_output().unwrap();
+        Ended {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+fn await_text(from: &mut impl Read, text: &str) {
+    let mut seen = Vec::new();
+    // Unbuffered: what comes afterwards is somebody else's.
+    let mut byte = [0];
+    while !seen.ends_with(text.as_bytes()) {
+        let count = from.read(&mut byte).unwrap();
+        let so_far = String::from_utf8_lossy(&seen);
+        assert_eq!(count, 1, "it ended without {text:?}, with {so_far:?}");
+        seen.extend(byte);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn cause(&self) -> ExitCause {
+        let code = self.status.code();
+        let cause = code.and_then(ExitCause::from_code);
+        let signal = self.status.signal();
+        cause.unwrap_or_else(|| panic!("exit code {code:?}, signal {signal:?}: {}", self.stderr))
+    }
+
+    /// The sentence on standard error: the last line.
+    pub(crate) fn sentence(&self) -> &str {
+        self.stderr.lines().last().unwrap_or_default()
+    }
+
+    /// The sentence, of a run that failed with this cause.
+    pub(crate) fn refusal(&self, cause: ExitCause) -> &str {
+        assert_eq!(self.cause(), cause, "{}", self.stderr);
+        assert_eq!(
+            self.stderr.lines().count(),
+            1,
+            "more than a sentence: {}",
+            self.stderr
+        );
+        self.sentence()
+    }
+}

@@ -1,0 +1,63 @@
+//! Linux on the whole machine: it boots, finds what there is, and its ends arrive as what they are.
+
+mod common;
+
+use std::fs;
+
+use common::guest::{Then, initramfs};
+use common::{Ended, Vm, guest_file, no_kvm};
+use hull_vm_api::ExitCause;
+use serde_json::json;
+
+/// A machine with the guest kernel, this host's arguments, and an init that prints a line.
+fn linux(vcpus: u8, more_args: &str, then: Then) -> Vm {
+    let profile = hull_vmm::probe::run().unwrap();
+    // A stall says that the test machine is busy, and what Linux does about it does not work on every KVM.
+    let args = format!(
+        "quiet console=ttyS0 reboot=k panic=-1 rcupdate.rcu_cpu_stall_suppress=1 {} {more_args}",
+        profile.kernel_args()
+    );
+    let vm = Vm::empty();
+    let initrd = vm.path("initrd");
+    fs::write(&initrd, initramfs(then)).unwrap();
+    let kernel = guest_file("vmlinux");
+    vm.set("/boot-source/kernel_image_path", json!(kernel))
+        .set("/boot-source/initrd_path", json!(initrd))
+        .set("/boot-source/boot_args", json!(args))
+        .set("/machine-config/vcpu_count", json!(vcpus))
+        .set("/machine-config/mem_size_mib", json!(128))
+        .set("/entropy", json!({}))
+        .serial()
+}
+
+#[test]
+fn linux_without_acpi_has_all_vcpus_and_powers_off() {
+    if no_kvm() {
+        return;
+    }
+    let vm = linux(2, "acpi=off", Then::PowerOff);
+    let ended = vm.run();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+    let console = &ended.stdout;
+    assert!(console.contains("init runs on CPUs 3"), "{console}");
+    found_its_device(&vm, &ended);
+}
+
+#[test]
+fn linux_with_acpi_panics_when_init_ends() {
+    if no_kvm() {
+        return;
+    }
+    let vm = linux(1, "", Then::Exit);
+    let ended = vm.run();
+    assert_eq!(ended.cause(), ExitCause::Panic, "{ended:?}");
+    let console = &ended.stdout;
+    assert!(console.contains("Attempted to kill init"), "{console}");
+    found_its_device(&vm, &ended);
+}
+
+/// The driver of the one virtio device read its registers, and none of them was found twice.
+fn found_its_device(vm: &Vm, ended: &Ended) {
+    assert!(vm.metrics()["exits"]["mmio_read"].as_u64().unwrap() > 0);
+    assert!(!ended.stdout.contains("error -16"), "{}", ended.stdout);
+}
