@@ -1,0 +1,277 @@
+//! The agent's loop: connections, processes, children that end, and the end of it all.
+
+mod requests;
+mod turn;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use hull_agent_protocol::{Configure, POWER_PORT};
+use rustix::process::{Pid, WaitOptions, wait};
+
+use crate::channel::{Channel, Phase};
+use crate::machine::cgroup::Cgroup;
+use crate::places::Places;
+use crate::process::Ended;
+use crate::root::Root;
+use crate::sys::{signal, time};
+
+/// How long processes may take to end after `SIGTERM` when the machine shuts down: as long as
+/// `docker stop` gives them.
+const GRACE_US: u64 = 10_000_000;
+/// How long the kernel may take to end them after `SIGKILL`.
+const KILL_US: u64 = 10_000_000;
+
+/// Everything that the agent holds.
+#[derive(Debug)]
+pub struct Server {
+    places: Places,
+    signals: OwnedFd,
+    transport: Transport,
+    /// Where the engine asks for more channels; from the first process on.
+    listener: Option<OwnedFd>,
+    /// Where a connection is the machine's power button.
+    power_button: Option<OwnedFd>,
+    channels: Vec<Channel>,
+    machine: Machine,
+    first: Option<First>,
+    stopping: Option<Stopping>,
+    times: Times,
+}
+
+/// How connections come.
+#[derive(Debug, Clone, Copy)]
+pub struct Transport {
+    /// Listens on a port.
+    pub listen: fn(u32) -> rustix::io::Result<OwnedFd>,
+    /// Takes a connection from a listener, not blocking and closed by `execve`.
+    pub accept: fn(BorrowedFd<'_>) -> rustix::io::Result<OwnedFd>,
+}
+
+/// The container's machine, as far as it is configured.
+#[derive(Debug, Default)]
+struct Machine {
+    cgroup: Option<Cgroup>,
+    root: Option<Root>,
+    hostname: String,
+    privileged: bool,
+}
+
+/// The first process of the container.
+#[derive(Debug)]
+struct First {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// The machine is going down.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    /// When patience ends, in microseconds since boot.
+    deadline_us: u64,
+    killed: bool,
+}
+
+/// What the engine is told about the boot, in microseconds since the kernel started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// When the agent began.
+    pub(crate) main_us: u64,
+    /// When it had asked for its connection.
+    pub(crate) ready_us: u64,
+}
+
+impl Server {
+    /// A server for the connection `control`; more come by `transport`. Blocks all signals of the
+    /// process.
+    ///
+    /// # Errors
+    /// The kernel gives no descriptor for signals.
+    pub fn new(places: Places, control: OwnedFd, transport: Transport) -> std::io::Result<Self> {
+        signal::block_all();
+        // Modes are what the calls say; a process gets a mask of its own.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        Ok(Self {
+            places,
+            signals: signal::descriptor()?,
+            transport,
+            listener: None,
+            power_button: None,
+            channels: vec![Channel::new(control, true)],
+            machine: Machine::default(),
+            first: None,
+            stopping: None,
+            times: Times::default(),
+        })
+    }
+
+    fn listen(&self, port: u32) -> Option<OwnedFd> {
+        let listener = (self.transport.listen)(port);
+        if let Err(error) = &listener {
+            crate::log::warn(&format!("cannot listen on port {port}: {error}"));
+        }
+        listener.ok()
+    }
+
+    /// Takes note of how the machine came up.
+    pub(crate) fn booted(&mut self, times: Times) {
+        self.times = times;
+    }
+
+    /// Does what every container needs, whatever the engine will say. To be called while the
+    /// engine's first message is under way.
+    pub fn prepare(&mut self) {
+        self.power_button = self.listen(POWER_PORT);
+        if let Err(error) = crate::machine::bring_loopback_up() {
+            crate::log::warn(&format!("no loopback interface: {error}"));
+        }
+        match Cgroup::make(&self.places) {
+            Ok(group) => self.machine.cgroup = Some(group),
+            Err(error) => crate::log::warn(&format!("no control groups: {error}")),
+        }
+        if let Err(failure) = crate::root::make_devices(&self.places) {
+            // Attaching what is not there fails again, and then there is someone to tell.
+            crate::log::warn(&failure.message);
+        }
+    }
+
+    /// Serves until the machine is to go down.
+    pub fn serve(&mut self) {
+        while !self.is_over() {
+            self.turn();
+        }
+        if let Some(group) = &self.machine.cgroup {
+            group.remove();
+        }
+    }
+
+    /// Takes the machine's file systems down.
+    pub fn unmount(&mut self) {
+        self.machine = Machine::default();
+        crate::machine::power::unmount_all(&self.places);
+    }
+
+    fn is_over(&mut self) -> bool {
+        let running = self.channels.iter().any(|channel| {
+            channel
+                .process
+                .as_ref()
+                .is_some_and(|process| process.ended.is_none())
+        });
+        let Some(stopping) = &mut self.stopping else {
+            return false;
+        };
+        if !running {
+            return true;
+        }
+        let now = time::since_boot_us();
+        if now < stopping.deadline_us {
+            return false;
+        }
+        if stopping.killed {
+            return true;
+        }
+        *stopping = Stopping {
+            deadline_us: now + KILL_US,
+            killed: true,
+        };
+        self.signal_all(9);
+        false
+    }
+
+    /// Begins to go down: every process is asked to end.
+    fn stop(&mut self) {
+        if self.stopping.is_none() {
+            let deadline_us = time::since_boot_us() + GRACE_US;
+            self.stopping = Some(Stopping {
+                deadline_us,
+                killed: false,
+            });
+            self.signal_all(15);
+        }
+    }
+
+    fn signal_all(&mut self, number: u8) {
+        for process in self
+            .channels
+            .iter_mut()
+            .filter_map(|channel| channel.process.as_mut())
+        {
+            process.signal(number, &self.places);
+        }
+    }
+
+    /// Takes every child that has ended: processes of channels, and whatever else became one.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let was_first = self.first.as_ref().is_some_and(|first| first.pid == pid);
+            if was_first {
+                self.first = None;
+            }
+            let processes = self.channels.iter_mut().filter_map(|c| c.process.as_mut());
+            if let Some(process) = processes.into_iter().find(|process| process.pid == pid) {
+                let exit = process.exit_status(status);
+                // Who ended well was not killed.
+                let oom_killed = was_first
+                    && exit.code() != 0
+                    && self
+                        .machine
+                        .cgroup
+                        .as_ref()
+                        .is_some_and(Cgroup::was_out_of_memory);
+                process.input.finish();
+                process.ended = Some(Ended {
+                    status: exit,
+                    oom_killed,
+                    at_us: time::since_boot_us(),
+                });
+            }
+        }
+    }
+
+    /// Drops connections that are gone, with their processes.
+    fn drop_closed(&mut self) {
+        if !self
+            .channels
+            .iter()
+            .any(|channel| channel.phase == Phase::Closed)
+        {
+            return;
+        }
+        let mut control_lost = false;
+        for channel in self
+            .channels
+            .iter_mut()
+            .filter(|c| c.phase == Phase::Closed)
+        {
+            control_lost |= channel.control;
+            if let Some(process) = channel.process.as_mut().filter(|_| !channel.control) {
+                process.signal(9, &self.places);
+            }
+        }
+        if control_lost {
+            self.stop();
+        }
+        // The control channel's process is waited for: it may still write to its disk.
+        self.channels.retain(|channel| {
+            channel.phase != Phase::Closed
+                || channel
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.ended.is_none())
+        });
+    }
+
+    fn configure_machine(&mut self, configure: &Configure) -> crate::failure::Result<()> {
+        if let Some(clock) = configure.clock {
+            crate::machine::set_clock(clock)?;
+        }
+        crate::machine::add_entropy(&configure.entropy)?;
+        crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &configure.limits)?;
+        self.machine.root = Some(crate::root::compose(&self.places, configure)?);
+        self.machine
+            .hostname
+            .clone_from(&configure.identity.hostname);
+        self.machine.privileged = configure.privileged;
+        Ok(())
+    }
+}
