@@ -1,0 +1,16 @@
+//! Containers as they are on disk: identity, configuration, state, and who holds them.
+
+mod config;
+mod directory;
+mod id;
+mod name;
+mod shelf;
+mod state;
+
+pub use config::{ContainerConfig, Tmpfs, Ulimit};
+pub(crate) use directory::{Directory, Held, Record};
+pub use id::ContainerId;
+pub use name::InvalidName;
+pub(crate) use name::check as check_name;
+pub(crate) use shelf::Shelf;
+pub use state::{HostProcess, State, Status};

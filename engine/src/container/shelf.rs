@@ -1,0 +1,233 @@
+//! All containers below one root, shared by every `hull` process that uses it.
+//!
+//! `containers/<id>/` holds a container, `names/<name>` is a symbolic link whose target is the id.
+//! What must not happen twice at once (making, recovering, removing) runs under `containers.lock`.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+
+use super::{ContainerId, Directory, Held, HostProcess, Record, State, Status, name};
+use crate::Paths;
+
+/// The set of containers below one root.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    paths: Paths,
+}
+
+/// A name that another container has, and which.
+#[derive(Debug)]
+pub(crate) struct NameTaken(pub(crate) ContainerId);
+
+impl Shelf {
+    /// Makes the directories where they are missing.
+    pub(crate) fn open(paths: Paths) -> io::Result<Self> {
+        fs::create_dir_all(paths.containers())?;
+        fs::create_dir_all(paths.names())?;
+        Ok(Self { paths })
+    }
+
+    /// The containers of a root directory, to be read only.
+    pub(crate) fn at(paths: Paths) -> Self {
+        Self { paths }
+    }
+
+    /// The directory of all runtime files.
+    pub(crate) fn run(&self) -> &Path {
+        self.paths.run()
+    }
+
+    /// The directory of a container, whether or not it exists.
+    pub(crate) fn directory(&self, id: &ContainerId) -> Directory {
+        Directory::new(self.paths.containers().join(id.as_str()))
+    }
+
+    /// Runtime files of a container; short, because socket paths are at most 107 bytes.
+    pub(crate) fn runtime(&self, id: &ContainerId) -> PathBuf {
+        self.paths.run().join(id.short())
+    }
+
+    /// Makes a container's directory, with its lock held, and gives it the name, or a random one.
+    /// `record` gets the id and the name.
+    pub(crate) fn make(
+        &self,
+        wanted: Option<&str>,
+        record: impl FnOnce(ContainerId, String) -> Record,
+    ) -> io::Result<Result<(Held, Record), NameTaken>> {
+        let _lock = self.lock()?;
+        let id = ContainerId::random()?;
+        let name = match self.reserve(wanted, &id)? {
+            Ok(name) => name,
+            Err(taken) => return Ok(Err(taken)),
+        };
+        let path = self.directory(&id).path().to_owned();
+        let made = Directory::make(path.clone()).and_then(|held| {
+            let record = record(id, name.clone());
+            let mut state = State::created(Timestamp::now());
+            state.owner = HostProcess::this();
+            held.write_state(&state)?;
+            held.write_record(&record)?;
+            Ok((held, record))
+        });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&path);
+            let _ = fs::remove_file(self.paths.names().join(name));
+        }
+        made.map(Ok)
+    }
+
+    /// Removes a container for good.
+    pub(crate) fn remove(&self, held: Held, record: &Record) -> io::Result<()> {
+        let _lock = self.lock()?;
+        self.discard(held, &record.id, Some(&record.name))
+    }
+
+    /// Removes the files of a machine that is gone.
+    pub(crate) fn remove_runtime(&self, id: &ContainerId) -> io::Result<()> {
+        remove_tree(&self.runtime(id))
+    }
+
+    /// Brings what dead owners left into order: removes half-made containers and those that were to
+    /// be removed at their end, marks the others exited.
+    pub(crate) fn recover(&self) -> io::Result<()> {
+        let _lock = self.lock()?;
+        for id in self.ids()? {
+            let directory = self.directory(&id);
+            let Some(held) = directory.try_hold()? else {
+                continue;
+            };
+            let (Ok(record), Ok(mut state)) = (directory.record(), directory.state()) else {
+                tracing::info!(%id, "removing a container that was never finished");
+                self.discard(held, &id, None)?;
+                continue;
+            };
+            if record.config.auto_remove {
+                tracing::info!(%id, "removing a container whose owner is gone");
+                self.discard(held, &id, Some(&record.name))?;
+            } else if state.status == Status::Running {
+                state.abandoned(Timestamp::now());
+                held.write_state(&state)?;
+                remove_tree(&self.runtime(&id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All containers that are whole, in no order.
+    pub(crate) fn records(&self) -> io::Result<Vec<(Record, State)>> {
+        let read = |id: &ContainerId| {
+            let directory = self.directory(id);
+            Some((directory.record().ok()?, directory.state().ok()?))
+        };
+        Ok(self.ids()?.iter().filter_map(read).collect())
+    }
+
+    /// The container with this name, or whose id begins so; more than one is an error.
+    pub(crate) fn find(&self, text: &str) -> io::Result<Vec<ContainerId>> {
+        if name::check(text).is_ok()
+            && let Some(id) = self.named(text)?
+        {
+            return Ok(vec![id]);
+        }
+        let begins = |id: &ContainerId| !text.is_empty() && id.as_str().starts_with(text);
+        Ok(self.ids()?.into_iter().filter(begins).collect())
+    }
+
+    fn discard(&self, held: Held, id: &ContainerId, name: Option<&str>) -> io::Result<()> {
+        remove_tree(&self.runtime(id))?;
+        held.remove()?;
+        if let Some(name) = name
+            && self.target(name)?.as_ref() == Some(id)
+        {
+            fs::remove_file(self.paths.names().join(name))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let file = File::create(self.paths.root().join("containers.lock"))?;
+        flock(file.as_fd(), FlockOperation::LockExclusive)?;
+        Ok(file)
+    }
+
+    fn ids(&self) -> io::Result<Vec<ContainerId>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(self.paths.containers())? {
+            let name = entry?.file_name();
+            ids.extend(
+                name.into_string()
+                    .ok()
+                    .and_then(|name| ContainerId::try_from(name).ok()),
+            );
+        }
+        Ok(ids)
+    }
+
+    fn reserve(
+        &self,
+        wanted: Option<&str>,
+        id: &ContainerId,
+    ) -> io::Result<Result<String, NameTaken>> {
+        if let Some(name) = wanted {
+            return Ok(match self.claim(name, id)? {
+                None => Ok(name.to_owned()),
+                Some(taken) => Err(NameTaken(taken)),
+            });
+        }
+        for attempt in 0.. {
+            let mut bytes = [0; 4];
+            File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+            let name = name::random(bytes, attempt);
+            if self.claim(&name, id)?.is_none() {
+                return Ok(Ok(name));
+            }
+        }
+        Err(io::Error::other("no free name was found"))
+    }
+
+    /// Gives the name to `id` unless a container has it, which is then returned.
+    fn claim(&self, name: &str, id: &ContainerId) -> io::Result<Option<ContainerId>> {
+        if let Some(taken) = self.named(name)? {
+            return Ok(Some(taken));
+        }
+        let link = self.paths.names().join(name);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => symlink(id.as_str(), link)?,
+        }
+        Ok(None)
+    }
+
+    /// The container with this name, if it is there.
+    fn named(&self, name: &str) -> io::Result<Option<ContainerId>> {
+        Ok(self
+            .target(name)?
+            .filter(|id| self.directory(id).path().exists()))
+    }
+
+    fn target(&self, name: &str) -> io::Result<Option<ContainerId>> {
+        match fs::read_link(self.paths.names().join(name)) {
+            Ok(target) => Ok(target
+                .to_str()
+                .and_then(|id| ContainerId::try_from(id.to_owned()).ok())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

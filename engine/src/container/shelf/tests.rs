@@ -1,0 +1,118 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::container::ContainerConfig;
+
+fn shelf() -> (TempDir, Shelf) {
+    let dir = TempDir::new().unwrap();
+    let paths = Paths::new(dir.path().join("root"), dir.path().join("run"));
+    let shelf = Shelf::open(paths).unwrap();
+    (dir, shelf)
+}
+
+fn make(shelf: &Shelf, name: Option<&str>, auto_remove: bool) -> Result<(Held, Record), NameTaken> {
+    let config = ContainerConfig {
+        auto_remove,
+        ..ContainerConfig::default()
+    };
+    let record = |id, name| Record {
+        id,
+        name,
+        image_id: "sha256:00".into(),
+        command: vec!["true".into()],
+        stop_signal: 15,
+        config,
+    };
+    shelf.make(name, record).unwrap()
+}
+
+fn run(held: &Held) {
+    let mut state = held.directory().state().unwrap();
+    state.status = Status::Running;
+    held.write_state(&state).unwrap();
+}
+
+#[test]
+fn two_containers_cannot_have_one_name() {
+    let (_dir, shelf) = shelf();
+    let (held, record) = make(&shelf, Some("web"), false).unwrap();
+    let taken = make(&shelf, Some("web"), false).unwrap_err();
+    assert_eq!(taken.0, record.id);
+    shelf.remove(held, &record).unwrap();
+    make(&shelf, Some("web"), false).expect("a removed container's name is free");
+}
+
+#[test]
+fn of_many_that_want_one_name_one_gets_it() {
+    let (_dir, shelf) = shelf();
+    let wins: usize = std::thread::scope(|scope| {
+        let shelf = &shelf;
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(move || make(shelf, Some("web"), false).is_ok()))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| usize::from(thread.join().unwrap()))
+            .sum()
+    });
+    assert_eq!(wins, 1);
+    assert_eq!(shelf.records().unwrap().len(), 1);
+}
+
+#[test]
+fn recovery_leaves_the_living_alone() {
+    let (_dir, shelf) = shelf();
+    let (held, record) = make(&shelf, None, true).unwrap();
+    run(&held);
+    shelf.recover().unwrap();
+    assert_eq!(held.directory().state().unwrap().status, Status::Running);
+    assert_eq!(shelf.records().unwrap().len(), 1);
+    assert_eq!(shelf.find(&record.name).unwrap(), [record.id]);
+}
+
+#[test]
+fn recovery_marks_the_dead_and_removes_what_was_to_go() {
+    let (_dir, shelf) = shelf();
+    let (kept, kept_record) = make(&shelf, Some("kept"), false).unwrap();
+    let (gone, gone_record) = make(&shelf, Some("gone"), true).unwrap();
+    for held in [&kept, &gone] {
+        run(held);
+    }
+    let runtime = shelf.runtime(&gone_record.id);
+    fs::create_dir_all(&runtime).unwrap();
+    drop((kept, gone)); // The owners die: the kernel releases their locks.
+
+    shelf.recover().unwrap();
+    let records = shelf.records().unwrap();
+    let [(record, state)] = records.as_slice() else {
+        panic!("{records:?}")
+    };
+    assert_eq!(
+        (&record.id, state.status),
+        (&kept_record.id, Status::Exited)
+    );
+    assert_eq!(state.exit_code, Some(137));
+    assert!(!runtime.exists());
+    make(&shelf, Some("gone"), true).expect("the name of a removed container is free");
+}
+
+#[test]
+fn what_was_half_made_is_removed() {
+    let (_dir, shelf) = shelf();
+    let id = ContainerId::random().unwrap();
+    fs::create_dir(shelf.directory(&id).path()).unwrap();
+    symlink(id.as_str(), shelf.paths.names().join("web")).unwrap();
+    shelf.recover().unwrap();
+    assert!(!shelf.directory(&id).path().exists());
+    make(&shelf, Some("web"), false).expect("its name is free");
+}
+
+#[test]
+fn an_id_s_beginning_finds_it() {
+    let (_dir, shelf) = shelf();
+    let (_held, record) = make(&shelf, None, false).unwrap();
+    let found = shelf.find(record.id.short()).unwrap();
+    assert_eq!(found, std::slice::from_ref(&record.id));
+    assert!(shelf.find("").unwrap().is_empty());
+    assert!(shelf.find("zz").unwrap().is_empty());
+}

@@ -1,0 +1,228 @@
+use hull_agent_protocol::{Stream, ToAgent};
+
+use super::*;
+use crate::testing::{Agent, Got, Home};
+
+const WAITS: &str = "exec sleep 1000";
+
+fn config(name: &str) -> ContainerConfig {
+    ContainerConfig {
+        image: "tiny".to_owned(),
+        name: Some(name.to_owned()),
+        auto_remove: true,
+        ..ContainerConfig::default()
+    }
+}
+
+/// Starts a container and its agent's part of it.
+async fn start(home: &Home, engine: &Engine, config: ContainerConfig) -> (ContainerId, Agent) {
+    let id = engine.create(config).await.unwrap().id;
+    let come_up = async {
+        let mut agent = home.agent(&id).await;
+        agent.come_up().await;
+        agent
+    };
+    let (started, agent) = tokio::join!(engine.start(&id), come_up);
+    started.unwrap();
+    (id, agent)
+}
+
+#[tokio::test]
+async fn a_container_lives_and_ends_in_docker_s_order() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let id = engine.create(config("web")).await.unwrap().id;
+    let mut client = engine.attach(&id).unwrap();
+    assert!(engine.attach(&id).is_err(), "there is one client");
+    let come_up = async {
+        let mut agent = home.agent(&id).await;
+        agent.come_up().await;
+        agent
+    };
+    let (started, mut agent) = tokio::join!(engine.start(&id), come_up);
+    assert!(
+        started
+            .unwrap()
+            .steps()
+            .iter()
+            .any(|(name, _)| *name == "boot")
+    );
+    assert!(engine.start(&id).await.is_err(), "it is started once");
+    let listed = engine.list().unwrap();
+    assert_eq!(listed[0].state.status, Status::Running);
+    assert_eq!(listed[0].command, ["/bin/true"]);
+    let vmm = listed[0].state.vmm.unwrap();
+    assert!(std::fs::read_dir(format!("/proc/{}", vmm.pid)).is_ok());
+
+    engine.signal(&id, 15).unwrap();
+    assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(15)));
+    agent.print(Stream::Stdout, b"last words").await;
+    agent.exit(3).await;
+    let exit = engine.wait(&id, WaitFor::Exit).await.unwrap();
+    assert_eq!((exit.code, exit.error.as_str()), (3, ""));
+    assert_eq!(client.output.next().await.unwrap().data, b"last words");
+    assert!(client.output.next().await.is_none());
+    assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 3);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+    assert!(std::fs::read_dir(format!("/proc/{}", vmm.pid)).is_err());
+}
+
+#[tokio::test]
+async fn without_removal_the_guest_is_asked_to_power_off_and_the_state_stays() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let kept = ContainerConfig {
+        auto_remove: false,
+        ..config("kept")
+    };
+    let (id, mut agent) = start(&home, &engine, kept).await;
+    agent.exit(0).await;
+    engine.wait(&id, WaitFor::Exit).await.unwrap();
+    assert_eq!(agent.next().await, Got::Message(ToAgent::Shutdown));
+    let vmm = engine.list().unwrap()[0].state.vmm;
+    assert_eq!(
+        vmm, None,
+        "the process has ended, whatever its machine still does"
+    );
+    engine.kill(&id).unwrap();
+    engine.wait(&id, WaitFor::Removal).await.unwrap();
+    let listed = engine.list().unwrap();
+    assert_eq!(
+        (listed[0].state.status, listed[0].state.exit_code),
+        (Status::Exited, Some(0))
+    );
+
+    let error = engine.create(config("kept")).await.unwrap_err();
+    assert!(error.to_string().contains("already in use"), "{error}");
+    engine
+        .remove(&engine.find("kept").unwrap(), false)
+        .await
+        .unwrap();
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn a_vmm_that_ends_at_once_is_quoted_and_nothing_is_left() {
+    let home = Home::new().await;
+    let engine = home.engine("echo 'hull-vmm: this is no kernel' >&2; exit 4");
+    let id = engine.create(config("web")).await.unwrap().id;
+    let error = engine.start(&id).await.unwrap_err();
+    assert!(error.to_string().contains("this is no kernel"), "{error}");
+    assert_eq!(error.exit_code(), 125);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_killed_ends_its_container_with_137() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let (id, agent) = start(&home, &engine, config("web")).await;
+    engine.list().unwrap()[0]
+        .state
+        .vmm
+        .unwrap()
+        .signal(Signal::KILL);
+    drop(agent);
+    let exit = engine.wait(&id, WaitFor::Removal).await.unwrap();
+    assert_eq!(exit.code, 137);
+    assert!(
+        exit.error.contains("ended under its container"),
+        "{}",
+        exit.error
+    );
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn an_agent_that_talks_nonsense_ends_its_container() {
+    use tokio::io::AsyncWriteExt;
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let (id, mut agent) = start(&home, &engine, config("web")).await;
+    agent.stream.write_all(&[0xff; 100]).await.unwrap();
+    let exit = engine.wait(&id, WaitFor::Removal).await.unwrap();
+    assert_eq!(exit.code, 137);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn a_start_can_be_interrupted() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let id = engine.create(config("web")).await.unwrap().id;
+    let interrupt = async {
+        // Connected but silent: the start waits for the agent's answer.
+        let agent = home.agent(&id).await;
+        engine.kill(&id).unwrap();
+        agent
+    };
+    let (started, _agent) = tokio::join!(engine.start(&id), interrupt);
+    assert!(matches!(started, Err(Error::Interrupted)));
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn another_process_removes_a_running_container_only_by_force() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let (id, _agent) = start(
+        &home,
+        &engine,
+        ContainerConfig {
+            auto_remove: false,
+            ..config("web")
+        },
+    )
+    .await;
+    let other = home.engine(WAITS);
+    let found = other.find("web").unwrap();
+    assert_eq!(found, id);
+    assert!(matches!(
+        other.remove(&found, false).await,
+        Err(Error::Running(_))
+    ));
+    other.remove(&found, true).await.unwrap();
+    assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 137);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+    assert!(matches!(other.find("web"), Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn images_that_containers_need_are_known() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let created = engine.create(config("web")).await.unwrap();
+    let uses = Engine::uses(&home.paths);
+    assert_eq!(uses.len(), 1);
+    assert!(uses[0].by.contains("web"));
+    engine.remove(&created.id, false).await.unwrap();
+    assert!(Engine::uses(&home.paths).is_empty());
+    assert!(matches!(
+        engine
+            .create(ContainerConfig {
+                image: "absent".into(),
+                ..config("other")
+            })
+            .await,
+        Err(Error::Image(hull_image::store::Error::NotFound(_)))
+    ));
+    assert!(home.left().is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_does_not_stop_by_itself() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    // SIGCONT does nothing to the test's own process, which is the owner here.
+    let stubborn = ContainerConfig {
+        stop_signal: Some("CONT".to_owned()),
+        ..config("web")
+    };
+    let (id, _agent) = start(&home, &engine, stubborn).await;
+    let other = home.engine(WAITS);
+    let stop = other.stop(&id, Duration::from_millis(10));
+    let (stopped, exit) = tokio::join!(stop, engine.wait(&id, WaitFor::Removal));
+    stopped.unwrap();
+    assert_eq!(exit.unwrap().code, 137);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}

@@ -1,0 +1,90 @@
+//! Where the engine keeps durable state and runtime files.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// No directory can be chosen for state.
+#[derive(Debug, Error)]
+#[error("there is no place for Hull's files: set HULL_ROOT, XDG_DATA_HOME or HOME")]
+pub struct PathsError;
+
+/// The two directories everything lives below.
+///
+/// Nothing is created by choosing them; [`crate::Engine::open`] does that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    root: PathBuf,
+    run: PathBuf,
+}
+
+impl Paths {
+    /// Uses these directories and no others.
+    pub fn new(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            run: run.into(),
+        }
+    }
+
+    /// `HULL_ROOT` and `HULL_RUN`, else `/var/lib/hull` and `/run/hull` for root, else the user's
+    /// `$XDG_DATA_HOME/hull` and `$XDG_RUNTIME_DIR/hull`.
+    pub fn from_env() -> Result<Self, PathsError> {
+        Self::choose(
+            |name| env::var_os(name).map(PathBuf::from),
+            rustix::process::geteuid().as_raw(),
+        )
+    }
+
+    fn choose(var: impl Fn(&str) -> Option<PathBuf>, uid: u32) -> Result<Self, PathsError> {
+        let absolute = |name: &str| var(name).filter(|path| path.is_absolute());
+        let root = match var("HULL_ROOT").filter(|path| !path.as_os_str().is_empty()) {
+            Some(root) => root,
+            None if uid == 0 => PathBuf::from("/var/lib/hull"),
+            None => absolute("XDG_DATA_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+                .ok_or(PathsError)?
+                .join("hull"),
+        };
+        let run = match var("HULL_RUN").filter(|path| !path.as_os_str().is_empty()) {
+            Some(run) => run,
+            None if uid == 0 => PathBuf::from("/run/hull"),
+            None => match absolute("XDG_RUNTIME_DIR") {
+                Some(dir) => dir.join("hull"),
+                None => env::temp_dir().join(format!("hull-{uid}")),
+            },
+        };
+        Ok(Self { root, run })
+    }
+
+    /// Durable state: images, containers, templates.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Sockets and other files that mean nothing after a restart of the host.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// The image store.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    pub(crate) fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A container that was made and not started yet: everything its start will need.
+
+use std::fs::File;
+use std::io::Read;
+
+use hull_agent_protocol::{
+    Clock, Configure, CpuQuota, Identity, Limits, Place, Root, Start, Stdio, Tmpfs, TtySize, Volume,
+};
+use hull_image::Image;
+use jiff::Timestamp;
+
+use crate::Error;
+use crate::container::{ContainerConfig, Held, Record};
+use crate::spec::{Merged, Shape};
+
+/// The period in which a quota of processor time counts.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// What a start needs.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) held: Held,
+    pub(crate) record: Record,
+    /// Kept as long as the machine runs, so that nobody removes its files.
+    pub(crate) image: Image,
+    pub(crate) merged: Merged,
+    pub(crate) shape: Shape,
+}
+
+impl Plan {
+    fn config(&self) -> &ContainerConfig {
+        &self.record.config
+    }
+
+    /// What makes the machine this container's machine.
+    pub(crate) fn configure(&self) -> Result<Configure, Error> {
+        let config = self.config();
+        let tmpfs = |tmpfs: &crate::container::Tmpfs| Tmpfs {
+            target: tmpfs.path.to_string_lossy().into_owned(),
+            options: tmpfs.options.clone(),
+        };
+        let volume = |(index, target): (usize, &String)| Volume {
+            name: format!("v{index}"),
+            target: target.clone(),
+        };
+        Ok(Configure {
+            identity: identity(&self.merged.hostname),
+            clock: Some(now()),
+            entropy: entropy()?,
+            root: Root {
+                image: "/dev/vda".to_owned(),
+                writable: Some("/dev/vdb".to_owned()),
+                read_only: config.read_only,
+            },
+            tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
+            volumes: self.merged.volumes.iter().enumerate().map(volume).collect(),
+            limits: Limits {
+                memory: self.shape.memory_limit,
+                cpu: self.shape.cpu_quota_us.map(|quota_us| CpuQuota {
+                    quota_us,
+                    period_us: CPU_PERIOD_US,
+                }),
+                pids: None,
+            },
+            privileged: config.privileged,
+        })
+    }
+
+    /// The process, on a terminal of this size if it has one.
+    pub(crate) fn start(&self, size: TtySize) -> Start {
+        let (config, merged) = (self.config(), &self.merged);
+        Start {
+            place: Place::NewContainer { init: config.init },
+            argv: merged.argv.clone(),
+            env: merged.env.clone(),
+            user: merged.user.clone(),
+            groups: Vec::new(),
+            cwd: merged.cwd.clone(),
+            stdio: if config.tty {
+                Stdio::Terminal(size)
+            } else {
+                Stdio::Pipes {
+                    stdin: config.open_stdin,
+                }
+            },
+            rlimits: merged.rlimits.clone(),
+            capabilities: merged.capabilities,
+            no_new_privileges: config.no_new_privileges,
+            oom_score_adj: 0,
+        }
+    }
+}
+
+/// Its own name leads to loopback: that is all the network there is.
+fn identity(hostname: &str) -> Identity {
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
+    );
+    Identity {
+        hostname: hostname.to_owned(),
+        hosts,
+        resolv_conf: String::new(),
+    }
+}
+
+fn now() -> Clock {
+    let now = Timestamp::now();
+    // Before 1970 both would be negative; the clock of such a host is not worth passing on.
+    Clock {
+        seconds: now.as_second().max(0),
+        nanoseconds: u32::try_from(now.subsec_nanosecond()).unwrap_or(0),
+    }
+}
+
+fn entropy() -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; 64];
+    let path = "/dev/urandom";
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(Error::io("read", path))?;
+    Ok(bytes)
+}

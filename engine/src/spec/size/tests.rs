@@ -1,0 +1,85 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HOST: Capacity = Capacity {
+    cpus: 4,
+    memory_mib: 8192,
+    fast: true,
+};
+
+#[test]
+fn sizes_are_read_as_docker_reads_them() {
+    for (text, bytes) in [
+        ("6291456", 6 * MIB),
+        ("6m", 6 * MIB),
+        ("1g", 1024 * MIB),
+        ("1.5GiB", 1536 * MIB),
+        ("0.5k", 512),
+        ("12 mb", 12 * MIB),
+    ] {
+        assert_eq!(parse_size(text), Ok(bytes), "{text}");
+    }
+    for text in [
+        "",
+        "m",
+        "much",
+        "-1m",
+        "1x",
+        "1.2.3m",
+        "99999999999999999999",
+        "99999999t",
+    ] {
+        assert!(parse_size(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn fractions_of_a_cpu_become_a_quota() {
+    let shape = |text| Shape::fit(None, Some(parse_cpus(text).unwrap()), HOST);
+    let of = |text| shape(text).map(|shape| (shape.cpus, shape.cpu_quota_us));
+    assert_eq!(of("2"), Ok((2, None)));
+    assert_eq!(of("1.5"), Ok((2, Some(150_000))));
+    assert_eq!(of(".01"), Ok((1, Some(1_000))));
+    for text in ["0", "0.001", "4.01", "1000", "99999999"] {
+        assert!(of(text).is_err(), "{text}");
+    }
+    assert!(parse_cpus("two").is_err());
+}
+
+#[test]
+fn a_limit_is_the_container_s_and_the_machine_is_larger() {
+    let fit = |bytes| Shape::fit(Some(bytes), None, HOST);
+    let small = fit(6 * MIB).unwrap();
+    assert_eq!(small.memory_limit, Some(6 * MIB));
+    assert!(small.memory_mib >= 64, "what a guest needs to start");
+    assert!(fit(6 * MIB - 1).unwrap_err().to_string().contains("6MB"));
+    assert!(fit(8192 * MIB).is_ok());
+    let error = fit(8193 * MIB).unwrap_err();
+    assert_eq!(
+        error,
+        InvalidSize::MemoryTooLarge {
+            asked: 8193,
+            available: 8192
+        }
+    );
+}
+
+#[test]
+fn without_options_a_fast_host_is_given_whole() {
+    let shape = Shape::fit(None, None, HOST).unwrap();
+    assert_eq!((shape.cpus, shape.memory_mib), (4, 8192));
+    assert_eq!((shape.memory_limit, shape.cpu_quota_us), (None, None));
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_read_as_more_than_it_says(text in "[0-9]{0,25}(\\.[0-9]{0,25})?[a-zA-Z ]{0,4}") {
+        // Any answer will do that is no panic; a whole number of bytes is exact.
+        let size = parse_size(&text);
+        if let Ok(bytes) = text.parse::<u64>() {
+            prop_assert_eq!(size, Ok(bytes));
+        }
+        let _ = parse_cpus(&text);
+    }
+}

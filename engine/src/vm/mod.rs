@@ -1,0 +1,8 @@
+//! The microVM of a container, seen from outside: its configuration and its process.
+
+mod config;
+mod machine;
+
+pub(crate) use config::{Disks, MachineSpec, configuration};
+pub use machine::MachineError;
+pub(crate) use machine::{Ended, Launch, Machine};
