@@ -1,0 +1,46 @@
+//! `hull image rm`.
+
+use std::process::ExitCode;
+
+use hull_engine::Engine;
+use hull_image::Removed;
+
+use super::store;
+use crate::context::Context;
+
+/// Remove images
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hull image rm busybox:1.36                      takes the name away, and the image with its last name\n  \
+    hull image rm -f 3f5ef9003cef                   with all its names, although a container needs it")]
+pub(crate) struct RmArgs {
+    /// Also images with several names, and those that containers need
+    #[arg(short, long)]
+    force: bool,
+    /// Names, ids, or beginnings of ids
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+}
+
+pub(super) fn run(args: &RmArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
+    let store = store(ctx)?;
+    let uses = Engine::uses(ctx.paths());
+    let mut code = ExitCode::SUCCESS;
+    for image in &args.images {
+        match store.remove(image, args.force, &uses) {
+            Ok(removed) => print(&removed),
+            Err(error) => code = crate::fail(&error.into()),
+        }
+    }
+    Ok(code)
+}
+
+/// One line per name and image.
+pub(super) fn print(removed: &[Removed]) {
+    for one in removed {
+        match one {
+            Removed::Untagged(name) => anstream::println!("Untagged: {}", name.familiar()),
+            Removed::Deleted(id) => anstream::println!("Deleted: {id}"),
+        }
+    }
+}

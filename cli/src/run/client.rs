@@ -1,0 +1,160 @@
+//! The foreground of a container: attach, start, pass everything on, wait, leave nothing.
+
+use std::future::Future;
+
+use hull_engine::{Attachment, ContainerId, Engine, Error, Exit, WaitFor};
+
+use super::args::Args;
+use super::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
+use super::spinner::Spinner;
+use super::streams;
+use super::terminal;
+use super::timing::Clock;
+
+/// One container and the person, or the script, in front of it.
+#[derive(Debug)]
+pub(crate) struct Client<'a> {
+    engine: &'a Engine,
+    id: &'a ContainerId,
+    args: &'a Args,
+    interrupts: u32,
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(engine: &'a Engine, id: &'a ContainerId, args: &'a Args) -> Self {
+        Self {
+            engine,
+            id,
+            args,
+            interrupts: 0,
+        }
+    }
+
+    /// Runs the container to its end. An error means that its process never ran.
+    pub(crate) async fn run(mut self, clock: &mut Clock) -> anyhow::Result<u8> {
+        let mut signals = Signals::listen()?;
+        let Attachment { output, input } = self.engine.attach(self.id)?;
+        self.pass_size()?;
+        if clock.is_wanted() {
+            self.engine.measure(self.id)?;
+        }
+        // Keys that are typed while the machine boots are kept for the program, not echoed; Ctrl-C
+        // still interrupts.
+        let typing = (self.args.tty && self.args.interactive)
+            .then(terminal::quiet)
+            .transpose()?;
+        let started = match self.start(&mut signals).await {
+            Ok(timing) => timing,
+            Err(Stopped::Signal(signal)) => return Ok(signal.saturating_add(128)),
+            Err(Stopped::Failed(error)) => return Err(error.into()),
+        };
+        clock.append(&started);
+
+        let raw = typing.map(terminal::Quiet::raw).transpose()?;
+        if self.args.interactive {
+            // Left behind in the end: it may be blocked in a read that nothing will answer.
+            tokio::spawn(streams::pass_input(input));
+        } else {
+            drop(input);
+        }
+        let mut passing = tokio::spawn(streams::pass_output(output, clock.first_byte()));
+        self.until(&mut signals, self.engine.wait(self.id, WaitFor::Exit))
+            .await?;
+        // Everything was queued before the exit was told; a reader that is slow is waited for.
+        let _ = self
+            .until(&mut signals, async { Ok((&mut passing).await) })
+            .await?;
+        drop(raw);
+        clock.step("run");
+        let exit = self
+            .until(&mut signals, self.engine.wait(self.id, WaitFor::Removal))
+            .await?;
+        clock.step("end");
+        clock.report(exit.metrics.as_ref())?;
+        Ok(self.conclude(&exit))
+    }
+
+    /// Starts the container; a signal before its process runs ends it.
+    async fn start(&self, signals: &mut Signals) -> Result<hull_engine::Timing, Stopped> {
+        let spinner = Spinner::start("starting the microVM");
+        let start = self.engine.start(self.id);
+        tokio::pin!(start);
+        let mut stopped = None;
+        let started = loop {
+            tokio::select! {
+                started = &mut start => break started,
+                signal = signals.next() => if signal == WINDOW_CHANGED {
+                    let _ = self.pass_size();
+                } else {
+                    stopped = Some(signal);
+                    let _ = self.engine.kill(self.id);
+                },
+            }
+        };
+        drop(spinner);
+        match (started, stopped) {
+            (Ok(timing), None) => Ok(timing),
+            (Ok(_), Some(signal)) => {
+                let _ = self.engine.wait(self.id, WaitFor::Removal).await;
+                Err(Stopped::Signal(signal))
+            }
+            (Err(Error::Interrupted), Some(signal)) => Err(Stopped::Signal(signal)),
+            (Err(error), _) => Err(Stopped::Failed(error)),
+        }
+    }
+
+    /// Waits for something while signals are passed on.
+    async fn until<T>(
+        &mut self,
+        signals: &mut Signals,
+        what: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                result = &mut what => return result,
+                signal = signals.next() => self.signal(signal)?,
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: u8) -> Result<(), Error> {
+        if signal == WINDOW_CHANGED {
+            return self.pass_size();
+        }
+        if signal == INTERRUPT {
+            self.interrupts += 1;
+        }
+        // A program that does not react to the first interrupt ends with its machine on the second.
+        if self.interrupts > 1 || !self.args.sig_proxy {
+            return self.engine.kill(self.id);
+        }
+        self.engine.signal(self.id, signal)
+    }
+
+    fn pass_size(&self) -> Result<(), Error> {
+        match terminal::size().filter(|_| self.args.tty) {
+            Some((rows, columns)) => self.engine.resize(self.id, rows, columns),
+            None => Ok(()),
+        }
+    }
+
+    fn conclude(&self, exit: &Exit) -> u8 {
+        if self.interrupts > 1 {
+            anstream::eprintln!("hull: the microVM was ended by the second interrupt");
+        } else if !exit.error.is_empty() && self.args.sig_proxy {
+            anstream::eprintln!("hull: {}", exit.error);
+        } else if exit.oom_killed {
+            anstream::eprintln!(
+                "hull: the container ran out of memory and its program was killed: give it more with --memory"
+            );
+        }
+        exit.code
+    }
+}
+
+/// Why there is no running process.
+enum Stopped {
+    Signal(u8),
+    Failed(Error),
+}
