@@ -1,0 +1,185 @@
+//! A Hull of a test's own: separate state and runtime directories, checked for leftovers when it goes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use tempfile::TempDir;
+
+use crate::process::{Finished, Running, await_end};
+use crate::{PATIENCE, image, programs};
+
+/// State and runtime directories that no other Hull knows.
+#[derive(Debug)]
+pub struct Home {
+    dir: TempDir,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Home {
+    /// An empty one.
+    ///
+    /// # Panics
+    /// When there is no temporary directory.
+    #[must_use]
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("hull-test-")
+            .tempdir()
+            .expect("a directory");
+        Self { dir }
+    }
+
+    /// One that has the image `name` of `cargo xtask images`, loaded by `hull image load`.
+    #[must_use]
+    #[track_caller]
+    pub fn with_image(name: &str) -> Self {
+        let home = Self::new();
+        let layout = image(name);
+        let _ = home
+            .run(&["image", "load", "-i", &layout.to_string_lossy()])
+            .success();
+        home
+    }
+
+    /// The directory of images and containers.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// The directory of sockets and of what lives only as long as a microVM.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// A directory for the test's own files.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `hull ARGS...` with this home.
+    #[must_use]
+    pub fn hull(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(programs().join("hull"));
+        command
+            .args(args)
+            .env("HULL_ROOT", self.root())
+            .env("HULL_RUN", self.runtime());
+        command.env("DOCKER_CONFIG", self.dir.path().join("docker"));
+        command
+    }
+
+    /// Runs `hull ARGS...` to its end, with an empty standard input.
+    #[track_caller]
+    pub fn run(&self, args: &[&str]) -> Finished {
+        self.start(args).finish()
+    }
+
+    /// Starts `hull ARGS...`.
+    pub fn start(&self, args: &[&str]) -> Running {
+        Running::start(&mut self.hull(args))
+    }
+
+    /// The microVM processes of this home: `hull-vmm` with a path of it in the environment.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let mark = self.runtime().to_string_lossy().into_owned();
+        let own = std::process::id();
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| *pid != own)
+            .filter_map(|pid: u32| {
+                let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+                let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+                let alive = !fs::read_to_string(format!("/proc/{pid}/stat"))
+                    .ok()?
+                    .contains(") Z ");
+                let all = [environment, arguments.clone()].concat();
+                let ours = all
+                    .windows(mark.len())
+                    .any(|window| window == mark.as_bytes());
+                (ours && alive)
+                    .then(|| (pid, String::from_utf8_lossy(&arguments).replace('\0', " ")))
+            })
+            .collect()
+    }
+
+    /// The process ids of the `hull-vmm` processes of this home.
+    #[must_use]
+    pub fn machines(&self) -> Vec<u32> {
+        let named = |(_, arguments): &(u32, String)| {
+            arguments
+                .split(' ')
+                .next()
+                .is_some_and(|program| program.ends_with("hull-vmm"))
+        };
+        self.processes()
+            .into_iter()
+            .filter(named)
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    /// Waits until nothing of this home runs any more.
+    ///
+    /// # Panics
+    /// When something still does after [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_until_quiet(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let running = self.processes();
+            let Some((pid, arguments)) = running.first() else {
+                return;
+            };
+            let process = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+            assert!(
+                process.is_none_or(|process| await_end(process, deadline)),
+                "still running: {pid} {arguments}"
+            );
+        }
+    }
+
+    /// Asserts that nothing runs, no socket or runtime file is left, and no container is known.
+    ///
+    /// # Panics
+    /// When something is left.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        self.wait_until_quiet();
+        let containers = self.run(&["ps", "--all", "--quiet"]).success();
+        assert_eq!(containers, "", "containers are left");
+        let left = files(&self.runtime());
+        assert!(left.is_empty(), "left in the runtime directory: {left:?}");
+        let left = files(&self.root().join("containers"));
+        assert!(left.is_empty(), "left of containers: {left:?}");
+    }
+}
+
+/// All files below `dir`, empty lock files aside.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(Result::ok)
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files(&entry.path()),
+            _ => vec![entry.path()],
+        })
+        .filter(|path| path.extension().is_none_or(|extension| extension != "lock"))
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! Processes that are killed at any moment leave no process, no socket and no locked state.
+
+use std::time::Duration;
+
+use hull_tests::{Home, Running, kvm};
+use rustix::process::{Pid, Signal, kill_process};
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    let _ = kill_process(pid, Signal::KILL);
+}
+
+/// Starts a container that says `ready` and stays.
+fn start_and_wait(home: &Home, name: &str) -> Running {
+    let script = "echo ready; exec sleep 1000";
+    let mut client = home.start(&["run", "--rm", "--name", name, "busybox", "sh", "-c", script]);
+    client.wait_for("ready");
+    client
+}
+
+#[test]
+fn two_run_side_by_side_and_each_end_is_its_own() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let one = start_and_wait(&home, "one");
+    let two = start_and_wait(&home, "two");
+    assert_eq!(home.machines().len(), 2);
+    home.run(&["run", "--rm", "--name", "one", "busybox", "true"])
+        .fails_with(125, &["one", "in use"]);
+
+    one.signal(Signal::KILL);
+    let _ = one.finish();
+    let listed = home.run(&["ps", "--format", "json"]).success();
+    assert!(
+        listed.contains("\"two\"") && !listed.contains("\"one\""),
+        "{listed}"
+    );
+
+    // The machine of the second is killed under it: Hull says so and exits with 137.
+    for machine in home.machines() {
+        kill(machine);
+    }
+    two.finish().fails_with(137, &[]);
+    let _ = home
+        .run(&["run", "--rm", "--name", "one", "busybox", "true"])
+        .success();
+    home.assert_clean();
+}
+
+#[test]
+fn a_client_killed_at_any_moment_leaves_nothing() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    // The moments are spread over preparing, spawning, booting and running.
+    for milliseconds in [0, 30, 100, 300, 1000, 3000, 8000] {
+        let client = home.start(&[
+            "run", "--rm", "--name", "victim", "busybox", "sleep", "1000",
+        ]);
+        assert!(
+            client.outlives(Duration::from_millis(milliseconds)),
+            "it ended by itself"
+        );
+        client.signal(Signal::KILL);
+        let _ = client.finish();
+        home.wait_until_quiet();
+    }
+    let _ = home
+        .run(&["run", "--rm", "--name", "victim", "busybox", "true"])
+        .success();
+    home.assert_clean();
+}
