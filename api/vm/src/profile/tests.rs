@@ -41,12 +41,12 @@ fn every_failure_hides_its_feature_once() {
     let hidden = "clearcpuid=popcnt,cx16,xsave,bmi1,bmi2,smap,erms,fsrm,smep,umip,pcid";
     assert_eq!(
         profile.kernel_args(),
-        format!("mitigations=off rodata=off nokaslr {hidden}")
+        format!("mitigations=off rodata=off tick_stride=5 nokaslr {hidden}")
     );
     profile.syscall = SyscallEntry::StaysUser;
     assert_eq!(
         profile.kernel_args(),
-        format!("mitigations=off rodata=off {hidden}")
+        format!("mitigations=off rodata=off tick_stride=5 {hidden}")
     );
 }
 
