@@ -10,6 +10,7 @@ pub mod interrupt;
 pub mod iov;
 pub mod memory;
 pub mod queue;
+pub mod rate;
 pub mod rng;
 pub mod serial;
 #[cfg(test)]
