@@ -6,8 +6,11 @@
 //!
 //! Threads: `start`, `stop`, `reset` and the configuration space are called from vCPU threads (by way of registers) or
 //! from whoever pauses the microVM; `notify` and `poll` from the event loop. The transport's lock lets only one in at a
-//! time, so a device needs no lock of its own, but no call may wait for anything but local disks.
+//! time, so a device needs no lock of its own, but no call may wait for anything but local disks. What else a device lets
+//! the VMM do while it runs (another target, another file, counters) are methods of its type, called through the same
+//! lock: [`crate::MmioTransport::with_device`].
 
+use std::any::Any;
 use std::fmt;
 use std::os::fd::RawFd;
 
@@ -83,7 +86,7 @@ pub enum DeviceState {
 }
 
 /// A virtio device. See the module for who calls it when.
-pub trait VirtioDevice: Send + fmt::Debug {
+pub trait VirtioDevice: Any + Send + fmt::Debug {
     /// What the device is.
     fn device_type(&self) -> DeviceType;
 

@@ -3,6 +3,8 @@
 //! A transport (MMIO here, PCI later) turns registers into calls of this; it is locked by its transport. Nothing here
 //! depends on how registers are laid out.
 
+use std::any::Any;
+
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
@@ -179,6 +181,12 @@ impl Core {
     #[must_use]
     pub fn device(&self) -> &dyn VirtioDevice {
         self.device.as_ref()
+    }
+
+    /// The device, if it is a `D`, for what only a `D` can do.
+    pub fn device_as<D: VirtioDevice>(&mut self) -> Option<&mut D> {
+        let device: &mut dyn Any = self.device.as_mut();
+        device.downcast_mut()
     }
 
     /// How many queues there are.

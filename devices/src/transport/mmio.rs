@@ -89,6 +89,12 @@ impl MmioTransport {
         &self.kicks
     }
 
+    /// Does something with the device that only its type knows: changes a target, reads counters. From any thread, whether
+    /// the device runs or not; none if the device is not a `D`. It waits for the request that the device works on.
+    pub fn with_device<D: VirtioDevice, R>(&self, act: impl FnOnce(&mut D) -> R) -> Option<R> {
+        self.lock().device_as().map(act)
+    }
+
     /// See [`Core::pause`]. Pause the vCPUs first.
     pub fn pause(&self) {
         self.lock().pause();
