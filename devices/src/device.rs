@@ -14,6 +14,7 @@ use std::any::Any;
 use std::fmt;
 use std::os::fd::RawFd;
 
+use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::rng::RngState;
@@ -30,6 +31,8 @@ pub enum DeviceType {
     Console = 3,
     /// virtio-rng, section 5.4.
     Rng = 4,
+    /// virtio-balloon, section 5.5.
+    Balloon = 5,
     /// virtio-vsock, section 5.10.
     Vsock = 19,
 }
@@ -75,6 +78,8 @@ pub enum StartError {
 /// the fallible `restore` of its type.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DeviceState {
+    /// See [`crate::balloon::Balloon::restore`].
+    Balloon(BalloonState),
     /// See [`crate::block::Block::restore`].
     Block(BlockState),
     /// See [`crate::console::Console::restore`].

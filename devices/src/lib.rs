@@ -3,6 +3,7 @@
 //! Devices know queues, guest memory and their backends, which come as open descriptors. There is no KVM here and no file
 //! is opened here. [`device`] says what a device is and who calls it when; [`MmioTransport`] is how a VMM uses one.
 
+pub mod balloon;
 pub mod block;
 pub mod console;
 pub mod device;
@@ -11,6 +12,7 @@ pub mod iov;
 pub mod memory;
 pub mod queue;
 pub mod rate;
+mod reclaim;
 pub mod rng;
 pub mod serial;
 #[cfg(test)]

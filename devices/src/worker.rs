@@ -24,6 +24,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Worker {
     resources: Option<Resources>,
     chain: Chain,
+    /// The configuration space changed while there was nobody to tell.
+    config_changed: bool,
 }
 
 /// A running device's resources, taken apart so that they can be used at the same time.
@@ -40,6 +42,9 @@ impl Worker {
         if given != wanted {
             return Err(StartError::Queues { given, wanted });
         }
+        if std::mem::take(&mut self.config_changed) {
+            resources.notifier.config_changed();
+        }
         self.resources = Some(resources);
         Ok(())
     }
@@ -49,6 +54,14 @@ impl Worker {
         resources.map_or_else(Vec::new, |resources| {
             resources.queues.iter().map(Virtqueue::state).collect()
         })
+    }
+
+    /// Tells the driver that the configuration space changed, now or when the device is started.
+    pub(crate) fn config_changed(&mut self) {
+        match &self.resources {
+            Some(resources) => resources.notifier.config_changed(),
+            None => self.config_changed = true,
+        }
     }
 
     /// The resources; none if the device is stopped or lost.

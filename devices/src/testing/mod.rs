@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{GuestAddress, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
 
 pub(crate) use driver::Driver;
 pub(crate) use lifecycle::{Fixture, lifecycle_suite};
@@ -33,6 +33,28 @@ pub(crate) fn memory() -> GuestMemory {
         .unwrap();
     let region = GuestRegionMmap::new(region, GuestAddress(0)).unwrap();
     GuestMemory::from_regions(vec![region]).unwrap()
+}
+
+/// How many of `count` pages from the `first` of the only region on the host really keeps.
+#[allow(unsafe_code)]
+pub(crate) fn resident_pages(memory: &GuestMemory, first: u64, count: u64) -> u64 {
+    let region = memory.iter().next().unwrap();
+    let (first, count) = (
+        usize::try_from(first * 4096).unwrap(),
+        usize::try_from(count).unwrap(),
+    );
+    assert!(first + count * 4096 <= region.size());
+    let mut pages = vec![0_u8; count];
+    // SAFETY: the range is in the region, and the vector has a byte for each of its pages.
+    let result = unsafe {
+        libc::mincore(
+            region.as_ptr().add(first).cast(),
+            count * 4096,
+            pages.as_mut_ptr(),
+        )
+    };
+    assert_eq!(result, 0);
+    pages.iter().map(|page| u64::from(page & 1)).sum()
 }
 
 /// Counts interrupts instead of delivering them.
