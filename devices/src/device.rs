@@ -17,6 +17,7 @@ use std::os::fd::RawFd;
 use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
+use crate::mem::MemState;
 use crate::rng::RngState;
 use crate::vsock::VsockState;
 use crate::{GuestMemory, Notifier, QueueState, Virtqueue};
@@ -35,6 +36,8 @@ pub enum DeviceType {
     Balloon = 5,
     /// virtio-vsock, section 5.10.
     Vsock = 19,
+    /// virtio-mem, section 5.15.
+    Mem = 24,
 }
 
 /// What a device runs with between start and stop.
@@ -84,6 +87,8 @@ pub enum DeviceState {
     Block(BlockState),
     /// See [`crate::console::Console::restore`].
     Console(ConsoleState),
+    /// See [`crate::mem::Mem::restore`].
+    Mem(MemState),
     /// See [`crate::rng::Rng::restore`].
     Rng(RngState),
     /// See [`crate::vsock::Vsock::restore`].

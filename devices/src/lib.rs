@@ -9,6 +9,7 @@ pub mod console;
 pub mod device;
 pub mod interrupt;
 pub mod iov;
+pub mod mem;
 pub mod memory;
 pub mod queue;
 pub mod rate;

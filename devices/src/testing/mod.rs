@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestRegionMmap};
+use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestRegionMmap};
 
 pub(crate) use driver::Driver;
 pub(crate) use lifecycle::{Fixture, lifecycle_suite};
@@ -23,32 +23,36 @@ use crate::{Cause, GuestMemory, Interrupt};
 pub(crate) const MEMORY: usize = 4 << 20;
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
-/// Guest memory that records what devices write.
+/// Where memory for hot-plugging begins, and how many bytes it has.
+pub(crate) const HOTPLUG: u64 = 1 << 30;
+pub(crate) const HOTPLUG_SIZE: usize = 32 << 20;
+
+/// Guest memory that records what devices write, and some for hot-plugging.
 pub(crate) fn memory() -> GuestMemory {
-    let bitmap = Some(AtomicBitmap::new(MEMORY, PAGE));
-    let region = MmapRegionBuilder::new_with_bitmap(MEMORY, bitmap)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
-        .build()
-        .unwrap();
-    let region = GuestRegionMmap::new(region, GuestAddress(0)).unwrap();
-    GuestMemory::from_regions(vec![region]).unwrap()
+    let region = |base, size| {
+        let bitmap = Some(AtomicBitmap::new(size, PAGE));
+        let region = MmapRegionBuilder::new_with_bitmap(size, bitmap)
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+            .build()
+            .unwrap();
+        GuestRegionMmap::new(region, GuestAddress(base)).unwrap()
+    };
+    GuestMemory::from_regions(vec![region(0, MEMORY), region(HOTPLUG, HOTPLUG_SIZE)]).unwrap()
 }
 
-/// How many of `count` pages from the `first` of the only region on the host really keeps.
+/// How many of `count` pages from the guest's page `first` on the host really keeps. They lie in one region.
 #[allow(unsafe_code)]
 pub(crate) fn resident_pages(memory: &GuestMemory, first: u64, count: u64) -> u64 {
-    let region = memory.iter().next().unwrap();
-    let (first, count) = (
-        usize::try_from(first * 4096).unwrap(),
-        usize::try_from(count).unwrap(),
-    );
-    assert!(first + count * 4096 <= region.size());
+    let (region, offset) = memory.to_region_addr(GuestAddress(first * 4096)).unwrap();
+    let offset = usize::try_from(offset.raw_value()).unwrap();
+    let count = usize::try_from(count).unwrap();
+    assert!(offset + count * 4096 <= region.size());
     let mut pages = vec![0_u8; count];
     // SAFETY: the range is in the region, and the vector has a byte for each of its pages.
     let result = unsafe {
         libc::mincore(
-            region.as_ptr().add(first).cast(),
+            region.as_ptr().add(offset).cast(),
             count * 4096,
             pages.as_mut_ptr(),
         )
