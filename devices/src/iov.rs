@@ -222,6 +222,20 @@ impl Scatter {
         })
     }
 
+    /// Writes from the guest to the end of a file, wherever that is by now. Short writes are possible.
+    ///
+    /// # Errors
+    /// The system call's, or [`BadBuffer`] as `InvalidInput`.
+    pub fn append(&mut self, span: Span<'_>, file: BorrowedFd<'_>) -> io::Result<usize> {
+        self.call(span, |pieces, count| {
+            // SAFETY: `call` passes valid pieces of mapped guest memory.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::pwritev2(file.as_raw_fd(), pieces, count, 0, libc::RWF_APPEND)
+            }
+        })
+    }
+
     /// Reads from a stream into the guest. 0 is the end.
     ///
     /// # Errors
