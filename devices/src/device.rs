@@ -17,6 +17,7 @@ use std::os::fd::RawFd;
 use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
+use crate::fs::FsState;
 use crate::mem::MemState;
 use crate::rng::RngState;
 use crate::vsock::VsockState;
@@ -38,6 +39,8 @@ pub enum DeviceType {
     Vsock = 19,
     /// virtio-mem, section 5.15.
     Mem = 24,
+    /// virtio-fs, section 5.11.
+    Fs = 26,
 }
 
 /// What a device runs with between start and stop.
@@ -87,6 +90,8 @@ pub enum DeviceState {
     Block(BlockState),
     /// See [`crate::console::Console::restore`].
     Console(ConsoleState),
+    /// See [`crate::fs::Fs::restore`].
+    Fs(FsState),
     /// See [`crate::mem::Mem::restore`].
     Mem(MemState),
     /// See [`crate::rng::Rng::restore`].

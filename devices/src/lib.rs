@@ -7,6 +7,7 @@ pub mod balloon;
 pub mod block;
 pub mod console;
 pub mod device;
+pub mod fs;
 pub mod interrupt;
 pub mod iov;
 pub mod mem;

@@ -17,6 +17,9 @@ pub(crate) enum Outcome {
     Again,
     /// It can't be done now: it stays in the queue, and so do those behind it.
     Later,
+    /// It can't be done now, but those behind it can: the device keeps its chain and gives it back some day, by
+    /// [`Running::give_back`].
+    Kept,
 }
 
 /// The resources of a device, while it has them, and a chain to reuse.
@@ -112,6 +115,22 @@ impl Running<'_> {
         progress.unwrap_or_else(|error| self.give_up(index, &error))
     }
 
+    /// Gives a request that was kept back to the driver, and interrupts it.
+    pub(crate) fn give_back(&mut self, index: u16, chain: &Chain, written: u32) {
+        let Some(queue) = self.queues.get_mut(usize::from(index)) else {
+            return;
+        };
+        let memory = self.memory;
+        let pushed = queue.push(memory, chain, written);
+        match pushed.and_then(|()| queue.wants_interrupt(memory)) {
+            Ok(true) => self.notifier.queue(index),
+            Ok(false) => {}
+            Err(error) => {
+                let _ = self.give_up(index, &error);
+            }
+        }
+    }
+
     /// The driver broke the rules: nothing more is done for it until it resets the device.
     pub(crate) fn give_up(&self, index: u16, error: &QueueError) -> Progress {
         if self.notifier.may_complain() {
@@ -156,6 +175,7 @@ fn drain(
                 queue.unpop();
                 return Ok((Progress::Done, used));
             }
+            Outcome::Kept => {}
         }
     }
     Ok((Progress::More, used))

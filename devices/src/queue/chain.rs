@@ -33,6 +33,15 @@ impl Chain {
         Self::default()
     }
 
+    /// A chain whose request was read, and whose reply is still to come.
+    pub(crate) fn of_reply(head: u16, writable: Vec<Segment>) -> Self {
+        Self {
+            head,
+            readable: Vec::new(),
+            writable,
+        }
+    }
+
     /// The index of the first descriptor; it names the chain in the used ring.
     #[must_use]
     pub fn head(&self) -> u16 {
