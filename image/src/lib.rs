@@ -8,6 +8,8 @@ pub mod config;
 mod decompress;
 pub mod digest;
 pub mod erofs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod import;
 pub mod layer;
 mod load;

@@ -1,6 +1,7 @@
 //! `hull run` as a person and a script use it: output, input, exit statuses, signals, options.
 
 use std::fs;
+use std::process::Command;
 
 use hull_tests::{Home, kvm};
 use rustix::process::Signal;
@@ -202,5 +203,47 @@ fn a_container_without_rm_is_listed_until_it_is_removed() {
     let container: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
     assert_eq!(container["Names"], "once");
     let _ = home.run(&["rm", "once"]).success();
+    home.assert_clean();
+}
+
+#[test]
+fn what_the_image_says_of_its_process_is_honoured() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::new();
+    let script = "echo $A; pwd; id -u; grep -c ' /etc ' /proc/mounts; head -n 1 /etc/passwd; \
+                  trap 'echo asked; exit 5' USR1; echo ready; while :; do sleep 1; done";
+    let layout = home.scratch().join("layout");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([
+            &hull_tests::image("busybox")
+                .canonicalize()
+                .expect("a layout"),
+            &layout,
+        ])
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let configured = Command::new("umoci")
+        .args(["config", "--image", &layout.to_string_lossy()])
+        .args(["--config.entrypoint", "sh", "--config.entrypoint", "-c"])
+        .args(["--config.cmd", script, "--config.env", "A=of the image"])
+        .args(["--config.user", "65534", "--config.workingdir", "/srv/work"])
+        .args(["--config.stopsignal", "SIGUSR1", "--config.volume", "/etc"])
+        .status();
+    assert!(configured.expect("umoci runs").success());
+    let loaded = home.run(&["image", "load", "-i", &layout.to_string_lossy()]);
+    let _ = loaded.success();
+
+    let mut client = home.start(&["run", "--rm", "--name", "own", "busybox"]);
+    client.wait_for("ready");
+    let _ = home.run(&["stop", "own"]).success();
+    let output = client.finish();
+    assert_eq!(output.code(), 5, "{}", output.stderr);
+    assert_eq!(
+        output.text(),
+        "of the image\n/srv/work\n65534\n1\nroot:x:0:0:root:/root:/bin/sh\nready\nasked\n"
+    );
     home.assert_clean();
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod demo;
+mod fuzz;
 mod images;
 mod install;
 mod kernel;
@@ -35,6 +36,8 @@ enum Command {
     Run,
     /// Run the tests
     Test(test::Args),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Args),
     /// Measure Hull and its peers side by side
     Bench(bench::Args),
     /// Check formatting, clippy and licences
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Images(args) => images::run(&args),
         Command::Run => demo::run(),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Lint => lint::run(),
         Command::Install(args) => install::run(&args),

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{agent, images, kernel, paths, process};
+use crate::{agent, fuzz, images, kernel, paths, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -17,9 +17,14 @@ pub(crate) struct Args {
     #[arg(long)]
     full: bool,
 
-    /// Passed on to the test programs: part of a test's name
+    /// Passed on to the test programs: part of a test's name. Nothing is fuzzed then
     filter: Option<String>,
 }
+
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: u32 = 60;
+/// The same with `--full`.
+const FUZZ_SECONDS_FULL: u32 = 600;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -67,6 +72,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ok = cargo_test(args, &mut counts)?;
     if !ok && counts.failed == 0 {
         counts.failed = 1; // a test program did not build, or died without a result
+    }
+    if args.filter.is_none() {
+        fuzz_all(args, &mut counts)?;
     }
 
     let summary = format!(
@@ -123,4 +131,20 @@ fn cargo_test(args: &Args, counts: &mut Counts) -> Result<bool> {
         }
     }
     Ok(child.wait()?.success())
+}
+
+/// Runs every fuzz target for a while; each counts as a test.
+fn fuzz_all(args: &Args, counts: &mut Counts) -> Result<()> {
+    let seconds = if args.full {
+        FUZZ_SECONDS_FULL
+    } else {
+        FUZZ_SECONDS
+    };
+    let outcome = fuzz::fuzz(seconds, &[])?;
+    counts.passed += u64::try_from(outcome.passed.len())?;
+    counts.failed += u64::try_from(outcome.failed.len())?;
+    for (name, output) in outcome.failed {
+        println!("fuzz target {name} failed:\n{output}");
+    }
+    Ok(())
 }

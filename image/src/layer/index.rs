@@ -65,6 +65,20 @@ impl Index {
         })
     }
 
+    /// Gives bytes of fuzzing a beginning that is accepted: the mark, the length and the checksums.
+    #[cfg(fuzzing)]
+    pub(crate) fn mend(bytes: &mut Vec<u8>) {
+        if bytes.len() < HEADER {
+            bytes.resize(HEADER, 0);
+        }
+        let (header, body) = bytes.split_at_mut(HEADER);
+        header[..8].copy_from_slice(MAGIC);
+        header[48..56].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        header[64..68].copy_from_slice(&crc32c(body).to_le_bytes());
+        let sum = crc32c(&header[..HEADER - 4]);
+        header[HEADER - 4..].copy_from_slice(&sum.to_le_bytes());
+    }
+
     /// The layer that this is the index of.
     #[must_use]
     pub fn diff_id(&self) -> Digest {
