@@ -1,7 +1,8 @@
 //! System calls straight into and out of guest memory, without a copy between.
 //!
 //! A [`Span`] names guest memory; a [`Scatter`] turns it into an array for vectored I/O, makes one system call, and marks
-//! what the kernel wrote as dirty. The array is kept for its capacity only: its pointers never outlive the call.
+//! what the kernel wrote as dirty. The array is kept for its capacity only: its pointers never outlive the call. Only
+//! [`Scatter::hold`] is for operations that go on by themselves; who uses it sees to it that memory and array stay.
 
 #[cfg(test)]
 mod tests;
@@ -122,6 +123,20 @@ impl<'a> Span<'a> {
         })
     }
 
+    /// Whether all pieces begin at multiples of `memory` bytes and have multiples of `len` bytes.
+    ///
+    /// # Errors
+    /// [`BadBuffer`] if it is not in guest memory.
+    pub fn is_aligned(self, memory: usize, len: usize) -> Result<bool, BadBuffer> {
+        let mut aligned = true;
+        self.each_slice(|slice| {
+            let address = slice.ptr_guard().as_ptr().addr();
+            aligned = address.is_multiple_of(memory) && slice.len().is_multiple_of(len);
+            aligned
+        })?;
+        Ok(aligned)
+    }
+
     /// Calls back for each contiguous piece of host memory until it answers false.
     fn each_slice(
         self,
@@ -155,7 +170,8 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
-    fn mark_dirty(self, count: usize) {
+    /// Notes that the kernel wrote the first `count` bytes.
+    pub(crate) fn mark_dirty(self, count: usize) {
         let written = self.part(0, to_u64(count));
         // The span was walked before, so there is no error to come.
         let _ = written.each_slice(|slice| {
@@ -177,9 +193,17 @@ pub struct Scatter {
 #[repr(transparent)]
 struct Piece(libc::iovec);
 
-// SAFETY: the pointer is only used within the call that made it; between calls the vector is empty.
+// SAFETY: the pointer is only used within the call that made it, or, after `hold`, by the kernel, to which threads are all the
+// same.
 #[allow(unsafe_code)]
 unsafe impl Send for Piece {}
+
+/// An array for vectored I/O that a [`Scatter`] holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) pieces: *const libc::iovec,
+    pub(crate) count: u32,
+}
 
 impl Scatter {
     /// Reads from a file at `offset` into the guest. Short reads are possible; 0 is the end of the file.
@@ -319,6 +343,20 @@ impl Scatter {
         }
         span.mark_dirty(done);
         Ok(done)
+    }
+
+    /// The array for a span, for an operation that goes on after this call. It is good until the next call of any method:
+    /// until the operation has ended, neither this nor the guest's memory may go away.
+    ///
+    /// # Errors
+    /// [`BadBuffer`] if it is not in guest memory.
+    pub(crate) fn hold(&mut self, span: Span<'_>) -> Result<Held, BadBuffer> {
+        self.collect(span)?;
+        Ok(Held {
+            pieces: self.pieces.as_ptr().cast(),
+            // At most `MAX_PIECES`.
+            count: u32::try_from(self.pieces.len()).unwrap_or(0),
+        })
     }
 
     fn fill_guest(

@@ -117,12 +117,26 @@ impl Running<'_> {
 
     /// Gives a request that was kept back to the driver, and interrupts it.
     pub(crate) fn give_back(&mut self, index: u16, chain: &Chain, written: u32) {
+        self.give_back_quietly(index, chain, written);
+        self.interrupt(index);
+    }
+
+    /// The same without the interrupt, which [`Running::interrupt`] brings for several at once.
+    pub(crate) fn give_back_quietly(&mut self, index: u16, chain: &Chain, written: u32) {
         let Some(queue) = self.queues.get_mut(usize::from(index)) else {
             return;
         };
-        let memory = self.memory;
-        let pushed = queue.push(memory, chain, written);
-        match pushed.and_then(|()| queue.wants_interrupt(memory)) {
+        if let Err(error) = queue.push(self.memory, chain, written) {
+            let _ = self.give_up(index, &error);
+        }
+    }
+
+    /// Interrupts for what was given back, if the driver wants to know.
+    pub(crate) fn interrupt(&mut self, index: u16) {
+        let Some(queue) = self.queues.get_mut(usize::from(index)) else {
+            return;
+        };
+        match queue.wants_interrupt(self.memory) {
             Ok(true) => self.notifier.queue(index),
             Ok(false) => {}
             Err(error) => {

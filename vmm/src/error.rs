@@ -63,6 +63,15 @@ pub enum StartError {
         #[source]
         source: hull_devices::block::DiskError,
     },
+    /// A drive that the host cannot serve.
+    #[error("drives: {id:?} cannot be set up")]
+    Block {
+        /// Its drive_id.
+        id: String,
+        /// Why.
+        #[source]
+        source: hull_devices::block::BlockError,
+    },
     /// The vsock device.
     #[error("vsock cannot be set up")]
     Vsock(#[from] hull_devices::vsock::VsockError),
@@ -108,6 +117,7 @@ impl StartError {
             | Self::Memory(_)
             | Self::Socket(_)
             | Self::Drive { .. }
+            | Self::Block { .. }
             | Self::Vsock(_)
             | Self::Console(_)
             | Self::Host(..) => ExitCause::NoResource,

@@ -3,15 +3,21 @@
 use serde::{Deserialize, Serialize};
 use virtio_bindings::bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
-    VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_TOPOLOGY,
-    VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
+    VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
 };
+
+use super::disk::Disk;
+use super::serial::Serial;
+use crate::rate::RateConfig;
 
 /// Bytes in a sector, the unit of all positions of this device, whatever its block size.
 pub(super) const SECTOR: u64 = 512;
 /// The most buffers in one request, so that with header and status it fits the queue.
 pub(super) const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
 pub(super) const QUEUE_SIZE: u16 = 256;
+/// The most queues that a disk can have.
+pub const MAX_QUEUES: u16 = 16;
 /// The most bytes in one buffer.
 pub(super) const SIZE_MAX: u32 = 128 << 10;
 /// The most bytes that one request moves: what the two limits above allow. It bounds the time that it takes.
@@ -39,28 +45,60 @@ pub enum CacheMode {
     Unsafe,
 }
 
+/// How the host's files are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Engine {
+    /// One request after the other, on the device's thread.
+    #[default]
+    Sync,
+    /// Many requests at once, by io_uring.
+    IoUring,
+}
+
 /// What a user may say about a disk besides its files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BlockConfig {
-    /// What the guest reads as the disk's serial number. At most 20 bytes are kept.
-    pub id: String,
+    /// What the guest reads as the disk's serial number.
+    pub serial: Serial,
     /// What a flush means.
     pub cache: CacheMode,
+    /// How requests are done.
+    pub engine: Engine,
+    /// How many queues there are, 1 to [`MAX_QUEUES`]: one for each vCPU keeps them from waiting for each other.
+    pub queues: u16,
+    /// How much may pass at first. What counts later is the limiter's state.
+    pub rate: RateConfig,
+}
+
+impl Default for BlockConfig {
+    fn default() -> Self {
+        Self {
+            serial: Serial::default(),
+            cache: CacheMode::default(),
+            engine: Engine::default(),
+            queues: 1,
+            rate: RateConfig::default(),
+        }
+    }
 }
 
 /// The features of a disk.
-pub(super) fn features(read_only: bool, cache: CacheMode) -> u64 {
+pub(super) fn features(config: &BlockConfig, read_only: bool) -> u64 {
     let mut bits = vec![
         VIRTIO_BLK_F_SIZE_MAX,
         VIRTIO_BLK_F_SEG_MAX,
         VIRTIO_BLK_F_BLK_SIZE,
         VIRTIO_BLK_F_TOPOLOGY,
     ];
+    if config.queues > 1 {
+        bits.push(VIRTIO_BLK_F_MQ);
+    }
     if read_only {
         bits.push(VIRTIO_BLK_F_RO);
     } else {
         bits.extend([VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES]);
-        if cache == CacheMode::Writeback {
+        if config.cache == CacheMode::Writeback {
             bits.extend([VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE]);
         }
     }
@@ -68,18 +106,29 @@ pub(super) fn features(read_only: bool, cache: CacheMode) -> u64 {
 }
 
 /// The configuration space. Fields of features that are not offered are zero.
-pub(super) fn config_space(capacity: u64, read_only: bool, writeback: bool) -> [u8; CONFIG_SIZE] {
+pub(super) fn config_space(
+    disk: &Disk,
+    block: u32,
+    queues: u16,
+    writeback: bool,
+) -> [u8; CONFIG_SIZE] {
     let mut space = [0; CONFIG_SIZE];
     let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &capacity.to_le_bytes());
+    put(0, &disk.capacity().to_le_bytes());
     put(8, &SIZE_MAX.to_le_bytes());
     put(12, &SEG_MAX.to_le_bytes());
-    // Blocks of 512 bytes; the host's file system really writes 8 of them (2 to the power of 3), so that is the least
-    // that the guest should write at once. There is no size that suits best.
-    put(20, &512_u32.to_le_bytes());
-    put(24, &[3, 0, 8, 0]);
+    // The host's file system really writes blocks of 4 KiB: as so many (a power of two) of the disk's blocks they are the
+    // least that the guest should write at once. There is no size that suits best.
+    let in_page = (4096 / block.max(1)).max(1);
+    put(20, &block.to_le_bytes());
+    let exponent = u8::try_from(in_page.ilog2()).unwrap_or(0);
+    let [least, least_high, ..] = in_page.to_le_bytes();
+    put(24, &[exponent, 0, least, least_high]);
     put(WRITEBACK, &[writeback.into()]);
-    if !read_only {
+    if queues > 1 {
+        put(34, &queues.to_le_bytes());
+    }
+    if !disk.is_read_only() {
         put(36, &MAX_DISCARD_SECTORS.to_le_bytes());
         put(40, &MAX_DISCARD_RANGES.to_le_bytes());
         // Discards of whole 4 KiB blocks give space back; smaller ones are done in vain.

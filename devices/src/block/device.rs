@@ -1,54 +1,92 @@
 //! The behaviour of virtio-blk.
 
+use std::os::fd::RawFd;
+
 use virtio_bindings::bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
-use super::config::{self, BlockConfig, CacheMode, QUEUE_SIZE};
-use super::disk::Disk;
-use super::request::{ID_BYTES, Server};
-use super::state::{BlockRestoreError, BlockState};
+use super::config::{self, BlockConfig, CacheMode, Engine, MAX_QUEUES, QUEUE_SIZE};
+use super::counters::BlockCounters;
+use super::disk::{Buffers, Disk};
+use super::flights::{Flights, Landed};
+use super::request::{self, Context};
+use super::serve::Server;
+use super::state::{BlockError, BlockRestoreError, BlockState, ReplaceError, UnlikeDisk};
 use crate::QueueState;
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
-use crate::iov::Scatter;
+use crate::poller::Poller;
+use crate::rate::{RateControl, RateLimiter};
 use crate::worker::Worker;
 
-const QUEUES: &[u16] = &[QUEUE_SIZE];
-
-/// A disk. Requests are done one after the other, on the thread that notices them.
+/// A disk.
 #[derive(Debug)]
 pub struct Block {
     config: BlockConfig,
+    queue_sizes: Vec<u16>,
     disk: Disk,
-    id: [u8; ID_BYTES],
+    /// What the driver was told at its start; files that take the place of others must not have larger ones.
+    block_size: u32,
     /// What the driver chose where it may choose: whether writes may wait for a flush.
     writeback: bool,
     features: u64,
+    /// Gone before the guest's memory is.
+    flights: Option<Flights>,
     worker: Worker,
-    scatter: Scatter,
+    buffers: Buffers,
+    limiter: RateLimiter,
+    poller: Poller,
+    /// Whether requests wait in queues for a limit or for room; [`Block::poll`] has them looked at again.
+    waits: bool,
+    /// Whether the next request of each queue was refused by the limiter.
+    refused: [bool; MAX_QUEUES as usize],
+    counters: BlockCounters,
 }
 
 impl Block {
     /// A disk with the given contents.
-    #[must_use]
-    pub fn new(config: BlockConfig, disk: Disk) -> Self {
-        let mut id = [0; ID_BYTES];
-        for (place, byte) in id.iter_mut().zip(config.id.bytes()) {
-            *place = byte;
+    ///
+    /// # Errors
+    /// [`BlockError`] if the configuration can't be, or the kernel refuses what is needed for it.
+    pub fn new(config: BlockConfig, disk: Disk) -> Result<Self, BlockError> {
+        let limiter = RateLimiter::new(&config.rate).map_err(BlockError::Events)?;
+        Self::with(config, disk, limiter)
+    }
+
+    fn with(config: BlockConfig, disk: Disk, limiter: RateLimiter) -> Result<Self, BlockError> {
+        if config.queues == 0 || config.queues > MAX_QUEUES {
+            return Err(BlockError::Queues(config.queues));
         }
-        Self {
+        let poller = Poller::new().map_err(BlockError::Events)?;
+        poller.add_edge(limiter.fd()).map_err(BlockError::Events)?;
+        let flights = match config.engine {
+            Engine::Sync => None,
+            Engine::IoUring => {
+                let flights = Flights::new(&disk).map_err(BlockError::IoUring)?;
+                poller.add(flights.fd()).map_err(BlockError::Events)?;
+                Some(flights)
+            }
+        };
+        Ok(Self {
+            queue_sizes: vec![QUEUE_SIZE; config.queues.into()],
+            block_size: disk.block_size(),
             config,
             disk,
-            id,
             writeback: true,
             features: 0,
+            flights,
             worker: Worker::default(),
-            scatter: Scatter::default(),
-        }
+            buffers: Buffers::default(),
+            limiter,
+            poller,
+            waits: false,
+            refused: [false; MAX_QUEUES as usize],
+            counters: BlockCounters::default(),
+        })
     }
 
     /// A disk as it was saved, with its contents opened again.
     ///
     /// # Errors
-    /// [`BlockRestoreError`] if they can't be the same contents.
+    /// [`BlockRestoreError`] if they can't be the same contents, or as for a new disk.
     pub fn restore(state: &BlockState, disk: Disk) -> Result<Self, BlockRestoreError> {
         if state.capacity != disk.capacity() {
             return Err(BlockRestoreError::Capacity {
@@ -56,20 +94,61 @@ impl Block {
                 given: disk.capacity(),
             });
         }
-        if state.read_only != disk.is_read_only() {
-            return Err(BlockRestoreError::ReadOnly {
-                saved: state.read_only,
-                given: disk.is_read_only(),
-            });
-        }
-        let config = BlockConfig {
-            id: state.id.clone(),
-            cache: state.cache,
-        };
+        check_likeness(state.read_only, state.block_size, &disk)?;
+        let limiter = RateLimiter::restore(&state.rate)?;
         Ok(Self {
+            block_size: state.block_size,
             writeback: state.writeback,
-            ..Self::new(config, disk)
+            ..Self::with(state.config.clone(), disk, limiter)?
         })
+    }
+
+    /// Puts other contents in the place of those that are there, and gives these back. What is in flight is done before, with the old
+    /// ones; the driver is told of the new size. Works on a running disk and on a stopped one.
+    ///
+    /// # Errors
+    /// [`ReplaceError`] if the driver could not go on with them. The disk then has its old contents.
+    pub fn replace(&mut self, disk: Disk) -> Result<Disk, ReplaceError> {
+        check_likeness(self.disk.is_read_only(), self.block_size, &disk)?;
+        self.drain();
+        if let Some(flights) = &mut self.flights {
+            flights.set_files(&disk).map_err(ReplaceError::Files)?;
+        }
+        let old = std::mem::replace(&mut self.disk, disk);
+        self.counters.updates += 1;
+        self.worker.config_changed();
+        Ok(old)
+    }
+
+    /// Asks the files for their sizes again, after one was made larger or smaller, and tells the driver; the new capacity in
+    /// sectors.
+    ///
+    /// # Errors
+    /// [`ReplaceError::Disk`] if they can't be those of a disk. The disk then has its old size.
+    pub fn refresh(&mut self) -> Result<u64, ReplaceError> {
+        self.drain();
+        self.disk.measure()?;
+        self.counters.updates += 1;
+        self.worker.config_changed();
+        Ok(self.disk.capacity())
+    }
+
+    /// Sectors of 512 bytes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.disk.capacity()
+    }
+
+    /// What changes the rate limits, from any thread.
+    #[must_use]
+    pub fn rate_control(&self) -> RateControl {
+        self.limiter.control()
+    }
+
+    /// What the disk did.
+    #[must_use]
+    pub fn counters(&self) -> BlockCounters {
+        self.counters
     }
 
     /// Whether each write must be safe before it is reported: the driver asked for it, or it can't flush although flushing
@@ -85,6 +164,90 @@ impl Block {
             !took(VIRTIO_BLK_F_FLUSH)
         }
     }
+
+    /// Begins, or does, what is in a queue.
+    fn serve(&mut self, queue: u16) -> Progress {
+        let serial = self.config.serial.bytes();
+        let mut server = Server {
+            context: Context {
+                write_through: self.is_write_through(),
+                disk: &self.disk,
+                buffers: &mut self.buffers,
+                serial: &serial,
+            },
+            flights: self.flights.as_mut(),
+            limiter: &mut self.limiter,
+            waits: &mut self.waits,
+            refused: &mut self.refused,
+            counters: &mut self.counters,
+            features: self.features,
+            moved: 0,
+            queue,
+        };
+        self.worker
+            .work(queue, |memory, chain| server.serve(memory, chain))
+    }
+
+    /// Gives requests that have landed back to the driver; with `all`, waits for those that have not.
+    fn land(&mut self, all: bool) {
+        let Some(flights) = &mut self.flights else {
+            return;
+        };
+        let counters = &mut self.counters;
+        let mut running = self.worker.running();
+        let mut landed = [false; MAX_QUEUES as usize];
+        let on_landed = |request: Landed<'_>| {
+            counters.count(&request.request, &request.result);
+            // A device that was lost has nobody to answer to.
+            if let Some(running) = &mut running {
+                let written = request::answer(running.memory, request.chain, &request.result);
+                running.give_back_quietly(request.queue, request.chain, written);
+                if let Some(landed) = landed.get_mut(usize::from(request.queue)) {
+                    *landed = true;
+                }
+            }
+        };
+        if all {
+            flights.drain(&self.disk, &mut self.buffers, on_landed);
+        } else {
+            flights.reap(&self.disk, &mut self.buffers, on_landed);
+        }
+        if let Some(running) = &mut running {
+            for (queue, _) in (0..).zip(landed).filter(|(_, landed)| *landed) {
+                running.interrupt(queue);
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight.
+    fn drain(&mut self) {
+        self.land(true);
+    }
+
+    /// Gives the kernel what was begun.
+    fn submit(&mut self) -> Progress {
+        match self.flights.as_mut().map(Flights::submit) {
+            Some(false) => Progress::More,
+            _ => Progress::Done,
+        }
+    }
+}
+
+/// Whether a driver that began with a disk can go on with another.
+fn check_likeness(read_only: bool, block_size: u32, disk: &Disk) -> Result<(), UnlikeDisk> {
+    if read_only != disk.is_read_only() {
+        return Err(UnlikeDisk::ReadOnly {
+            was: read_only,
+            given: disk.is_read_only(),
+        });
+    }
+    if disk.block_size() > block_size {
+        return Err(UnlikeDisk::BlockSize {
+            was: block_size,
+            given: disk.block_size(),
+        });
+    }
+    Ok(())
 }
 
 impl VirtioDevice for Block {
@@ -93,16 +256,20 @@ impl VirtioDevice for Block {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        QUEUES
+        &self.queue_sizes
     }
 
     fn features(&self) -> u64 {
-        config::features(self.disk.is_read_only(), self.config.cache)
+        config::features(&self.config, self.disk.is_read_only())
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let read_only = self.disk.is_read_only();
-        let space = config::config_space(self.disk.capacity(), read_only, self.writeback);
+        let space = config::config_space(
+            &self.disk,
+            self.block_size,
+            self.config.queues,
+            self.writeback,
+        );
         crate::device::read_space(&space, offset, data);
     }
 
@@ -116,26 +283,44 @@ impl VirtioDevice for Block {
 
     fn start(&mut self, resources: Resources) -> Result<(), StartError> {
         let features = resources.features;
-        self.worker.start(resources, QUEUES.len())?;
+        self.worker.start(resources, self.queue_sizes.len())?;
         self.features = features;
         Ok(())
     }
 
     fn stop(&mut self) -> Vec<QueueState> {
+        self.drain();
+        self.waits = false;
         self.worker.stop()
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
-        let mut server = Server {
-            write_through: self.is_write_through(),
-            disk: &self.disk,
-            scatter: &mut self.scatter,
-            id: &self.id,
-            features: self.features,
-            moved: 0,
-        };
-        self.worker
-            .work(queue, |memory, chain| server.serve(memory, chain))
+        let progress = self.serve(queue);
+        let mut submitted = self.submit();
+        // What the host has in its memory is done at once. While requests wait, only `poll` makes room, for it has all
+        // queues looked at again.
+        if !self.waits {
+            self.land(false);
+            submitted = self.submit();
+        }
+        match (progress, submitted) {
+            (Progress::Done, Progress::Done) => Progress::Done,
+            _ => Progress::More,
+        }
+    }
+
+    fn poll_fd(&self) -> Option<RawFd> {
+        Some(self.poller.fd())
+    }
+
+    fn poll(&mut self) -> Progress {
+        self.poller.drain();
+        self.land(false);
+        let submitted = self.submit();
+        if std::mem::take(&mut self.waits) {
+            return Progress::More;
+        }
+        submitted
     }
 
     fn reset(&mut self) {
@@ -145,11 +330,12 @@ impl VirtioDevice for Block {
 
     fn save(&self) -> DeviceState {
         DeviceState::Block(BlockState {
-            id: self.config.id.clone(),
-            cache: self.config.cache,
+            config: self.config.clone(),
             capacity: self.disk.capacity(),
+            block_size: self.block_size,
             read_only: self.disk.is_read_only(),
             writeback: self.writeback,
+            rate: self.limiter.save(),
         })
     }
 }

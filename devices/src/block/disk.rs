@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::config::SECTOR;
+use super::direct::{Alignment, Bounce};
 use crate::iov::{Scatter, Span};
 
 /// Parts begin at multiples of this many bytes; the space behind a shorter one reads as zeros.
@@ -24,6 +25,24 @@ pub enum DiskError {
         "a disk's file has {0} bytes, which is not a multiple of 512: make it larger with `truncate -s %512 FILE`"
     )]
     Partial(u64),
+    /// The file can't be asked how it was opened.
+    #[error("can't find out whether a disk's file was opened for direct I/O")]
+    Direct(#[source] io::Error),
+    /// Parts end anywhere, which direct I/O does not.
+    #[error(
+        "a disk of several files can't use direct I/O: their pages are shared with others on purpose"
+    )]
+    DirectParts,
+    /// The last block could not be reached.
+    #[error(
+        "a disk's file has {len} bytes, but with direct I/O its host reads and writes {block} bytes at once: make it larger with `truncate -s %{block} FILE`"
+    )]
+    DirectSize {
+        /// Bytes in the file.
+        len: u64,
+        /// Bytes in a block.
+        block: u32,
+    },
     /// The file is too large to have all its positions as file offsets.
     #[error("a disk of {0} bytes is too large")]
     TooLarge(u64),
@@ -46,11 +65,22 @@ pub struct Disk {
     /// Bytes, a multiple of a sector.
     size: u64,
     read_only: bool,
+    /// What parts begin at multiples of.
+    align: u64,
+    /// What direct I/O asks for.
+    direct: Option<Alignment>,
+}
+
+/// What reading and writing needs besides the disk; kept for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    scatter: Scatter,
+    bounce: Bounce,
 }
 
 /// A piece of a request that lies in one file, or behind one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     File { part: usize, offset: u64, len: u64 },
     Padding { len: u64 },
 }
@@ -61,10 +91,6 @@ impl Disk {
     /// # Errors
     /// [`DiskError`] if the file is empty or, when it can be written, no multiple of 512 bytes.
     pub fn file(file: File, read_only: bool) -> Result<Self, DiskError> {
-        let len = size_of_file(&file)?;
-        if !read_only && !len.is_multiple_of(SECTOR) {
-            return Err(DiskError::Partial(len));
-        }
         Self::new(vec![file], read_only, SECTOR)
     }
 
@@ -77,30 +103,73 @@ impl Disk {
     }
 
     fn new(files: Vec<File>, read_only: bool, align: u64) -> Result<Self, DiskError> {
-        let mut parts = Vec::with_capacity(files.len());
+        let mut direct = None;
+        for file in &files {
+            direct = direct.or(Alignment::of(file).map_err(DiskError::Direct)?);
+        }
+        if direct.is_some() && align != SECTOR {
+            return Err(DiskError::DirectParts);
+        }
+        let part = |file| Part {
+            file,
+            start: 0,
+            len: 0,
+        };
+        let mut disk = Self {
+            parts: files.into_iter().map(part).collect(),
+            size: 0,
+            read_only,
+            align,
+            direct,
+        };
+        disk.measure()?;
+        Ok(disk)
+    }
+
+    /// Asks the files for their sizes, which may have changed. The disk stays as it was if they can't be those of a disk.
+    ///
+    /// # Errors
+    /// As for a new disk.
+    pub(super) fn measure(&mut self) -> Result<(), DiskError> {
         let mut size = 0_u64;
-        for file in files {
-            let len = size_of_file(&file)?;
-            let end = size
+        let mut places = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let len = size_of_file(&part.file)?;
+            if !self.read_only && !len.is_multiple_of(SECTOR) {
+                return Err(DiskError::Partial(len));
+            }
+            if let Some(direct) = self.direct
+                && !direct.suits(len)
+            {
+                let block = direct.block;
+                return Err(DiskError::DirectSize { len, block });
+            }
+            places.push((size, len));
+            size = size
                 .checked_add(len)
-                .and_then(|end| end.checked_next_multiple_of(align))
+                .and_then(|end| end.checked_next_multiple_of(self.align))
                 .filter(|end| i64::try_from(*end).is_ok())
                 .ok_or(DiskError::TooLarge(len))?;
-            parts.push(Part {
-                file,
-                start: size,
-                len,
-            });
-            size = end;
         }
         if size == 0 {
             return Err(DiskError::Empty);
         }
-        Ok(Self {
-            parts,
-            size,
-            read_only,
-        })
+        for (part, (start, len)) in self.parts.iter_mut().zip(places) {
+            (part.start, part.len) = (start, len);
+        }
+        self.size = size;
+        Ok(())
+    }
+
+    /// Bytes in the smallest piece that can be read or written.
+    #[must_use]
+    pub fn block_size(&self) -> u32 {
+        self.direct.map_or(512, |direct| direct.block)
+    }
+
+    /// The files, in order.
+    pub(super) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.parts.iter().map(|part| part.file.as_fd())
     }
 
     /// Sectors of 512 bytes.
@@ -123,7 +192,7 @@ impl Disk {
     /// Fills the guest's buffers from `offset` on.
     pub(super) fn read(
         &self,
-        scatter: &mut Scatter,
+        buffers: &mut Buffers,
         span: Span<'_>,
         offset: u64,
     ) -> io::Result<()> {
@@ -136,12 +205,17 @@ impl Disk {
                     done += len;
                 }
                 Piece::File { part, offset, len } => {
-                    let file = self.file_of(part)?;
-                    match scatter.read_at(span.part(done, len), file.as_fd(), offset)? {
-                        // The file has shrunk since it was opened.
-                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        count => done += to_u64(count),
+                    let (file, piece) = (self.file_of(part)?, span.part(done, len));
+                    let count = if self.must_bounce(piece, offset)? {
+                        buffers.bounce.read(file, piece, offset)?
+                    } else {
+                        to_u64(buffers.scatter.read_at(piece, file.as_fd(), offset)?)
+                    };
+                    // The file has shrunk since it was opened.
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                    done += count;
                 }
             }
         }
@@ -151,20 +225,37 @@ impl Disk {
     /// Writes the guest's buffers from `offset` on.
     pub(super) fn write(
         &self,
-        scatter: &mut Scatter,
+        buffers: &mut Buffers,
         span: Span<'_>,
         offset: u64,
     ) -> io::Result<()> {
         let file = self.writable()?;
         let mut done = 0;
         while done < span.len {
-            let rest = span.part(done, u64::MAX);
-            match scatter.write_at(rest, file.as_fd(), offset + done)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => done += to_u64(count),
+            let (piece, offset) = (span.part(done, u64::MAX), offset + done);
+            let count = if self.must_bounce(piece, offset)? {
+                buffers.bounce.write(file, piece, offset)?
+            } else {
+                to_u64(buffers.scatter.write_at(piece, file.as_fd(), offset)?)
+            };
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
+            done += count;
         }
         Ok(())
+    }
+
+    /// Whether a piece has to take the detour through an aligned buffer. What is not whole blocks is refused: the driver was told of
+    /// their size.
+    pub(super) fn must_bounce(&self, piece: Span<'_>, offset: u64) -> io::Result<bool> {
+        let Some(direct) = self.direct else {
+            return Ok(false);
+        };
+        if !direct.suits(offset) || !direct.suits(piece.len) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(!direct.suits_buffers(piece)?)
     }
 
     /// Makes what was written safe.
@@ -175,50 +266,7 @@ impl Disk {
         self.writable()?.sync_data()
     }
 
-    /// Gives the space of a range back; it reads as zeros afterwards. `Unsupported` if the file system can't.
-    pub(super) fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.allocate(
-            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
-            offset,
-            len,
-        )
-    }
-
-    /// Makes a range read as zeros and keeps its space.
-    pub(super) fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        let flags = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-        match self.allocate(flags, offset, len) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-            result => return result,
-        }
-        let file = self.writable()?;
-        let mut done = 0;
-        while done < len {
-            let count = (len - done).min(to_u64(ZEROS.len()));
-            let zeros = usize::try_from(count).map_or(&ZEROS[..], |count| &ZEROS[..count]);
-            std::os::unix::fs::FileExt::write_all_at(file, zeros, offset + done)?;
-            done += count;
-        }
-        Ok(())
-    }
-
-    fn allocate(&self, flags: i32, offset: u64, len: u64) -> io::Result<()> {
-        let file = self.writable()?;
-        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let offset = libc::off_t::try_from(offset).map_err(invalid)?;
-        let len = libc::off_t::try_from(len).map_err(invalid)?;
-        // SAFETY: fallocate touches no memory of this process.
-        #[allow(unsafe_code)]
-        let result = unsafe { libc::fallocate(file.as_raw_fd(), flags, offset, len) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-
-    fn writable(&self) -> io::Result<&File> {
+    pub(super) fn writable(&self) -> io::Result<&File> {
         if self.read_only {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -233,7 +281,7 @@ impl Disk {
     }
 
     /// Where the disk's byte `at` is, and how many of `len` bytes follow it there.
-    fn locate(&self, at: u64, len: u64) -> Option<Piece> {
+    pub(super) fn locate(&self, at: u64, len: u64) -> Option<Piece> {
         if at >= self.size {
             return None;
         }

@@ -42,6 +42,13 @@ impl Chain {
         }
     }
 
+    /// Becomes the same as another chain, in the memory that it has.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.head = other.head;
+        self.readable.clone_from(&other.readable);
+        self.writable.clone_from(&other.writable);
+    }
+
     /// The index of the first descriptor; it names the chain in the used ring.
     #[must_use]
     pub fn head(&self) -> u16 {

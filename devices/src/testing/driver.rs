@@ -187,4 +187,29 @@ impl Driver {
         let used = self.rings[queue].used();
         used.iter().find(|(id, _)| *id == head).map(|(_, len)| *len)
     }
+
+    /// Offers one request and waits until the device is done with it, which may be later; the number of bytes that were
+    /// written.
+    pub(crate) fn request_and_wait(&mut self, queue: usize, buffers: &[(u64, u32, bool)]) -> u32 {
+        let head = self.rings[queue].add(buffers);
+        self.kick(u32::try_from(queue).unwrap());
+        self.wait_for(queue, 1)
+            .iter()
+            .find(|(id, _)| *id == head)
+            .expect("another request was answered")
+            .1
+    }
+
+    /// Runs the event loop until the device is done with so many requests of a queue.
+    pub(crate) fn wait_for(&mut self, queue: usize, count: usize) -> Vec<(u16, u32)> {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let mut used = self.rings[queue].used();
+        while used.len() < count {
+            assert!(std::time::Instant::now() < patience, "nothing happens");
+            // It may be interrupted, with no event.
+            self.events.run_with_timeout(1000).unwrap();
+            used.extend(self.rings[queue].used());
+        }
+        used
+    }
 }

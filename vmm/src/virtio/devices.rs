@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hull_devices::VirtioDevice;
-use hull_devices::block::{Block, BlockConfig, CacheMode, Disk};
+use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Serial};
 use hull_devices::console::{Console, ConsoleBackend};
 use hull_devices::rng::Rng;
 use hull_devices::vsock::{Dialer, UnixConnector, Vsock, VsockBackend, VsockConfig};
@@ -70,13 +70,17 @@ fn block(drive: &Drive, files: &Files) -> Result<Block, StartError> {
         source,
     })?;
     let config = BlockConfig {
-        id: drive.drive_id.clone(),
+        serial: Serial::from_start_of(&drive.drive_id),
         cache: match drive.cache_type {
             CacheType::Unsafe => CacheMode::Unsafe,
             CacheType::Writeback => CacheMode::Writeback,
         },
+        ..BlockConfig::default()
     };
-    Ok(Block::new(config, disk))
+    Block::new(config, disk).map_err(|source| StartError::Block {
+        id: drive.drive_id.clone(),
+        source,
+    })
 }
 
 /// The socket device, which notes when the guest first calls the host, and the file of its socket.

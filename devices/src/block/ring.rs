@@ -1,0 +1,174 @@
+//! An io_uring that can do no more than a disk needs: read, write and sync the disk's files.
+//!
+//! System calls made through a ring pass by the VMM's seccomp filter, so the ring is restricted before it is enabled: three
+//! operations, on registered files only, which also saves the kernel from looking them up for each request. Completions
+//! come by signals to the submitting thread's kernel side (no COOP_TASKRUN, no DEFER_TASKRUN): whoever holds the
+//! device, also a vCPU that resets it, can wait for them while the submitting thread sleeps.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use io_uring::register::Restriction;
+use io_uring::squeue::Flags;
+use io_uring::types::{Fixed, FsyncFlags};
+use io_uring::{IoUring, opcode, squeue};
+
+use crate::iov::Held;
+
+/// IORING_REGISTER_FILES and IORING_UNREGISTER_FILES, which are needed to change the disk's file.
+const REGISTER_FILES: u8 = 2;
+const UNREGISTER_FILES: u8 = 3;
+
+/// What is asked of the kernel; files by their number in the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operation {
+    Read {
+        file: usize,
+        offset: u64,
+        held: Held,
+    },
+    Write {
+        file: usize,
+        offset: u64,
+        held: Held,
+        /// Safe before it is done.
+        durable: bool,
+    },
+    Sync {
+        file: usize,
+    },
+}
+
+/// The ring.
+pub(super) struct Ring {
+    ring: IoUring,
+}
+
+impl Ring {
+    /// A ring for as many operations at once, on these files.
+    pub(super) fn new(entries: u32, files: &[RawFd]) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_r_disabled()
+            .dontfork()
+            .build(entries)?;
+        let submitter = ring.submitter();
+        submitter.register_files(files)?;
+        submitter.register_restrictions(&mut [
+            Restriction::sqe_op(opcode::Readv::CODE),
+            Restriction::sqe_op(opcode::Writev::CODE),
+            Restriction::sqe_op(opcode::Fsync::CODE),
+            Restriction::sqe_flags_required(Flags::FIXED_FILE.bits()),
+            Restriction::register_op(REGISTER_FILES),
+            Restriction::register_op(UNREGISTER_FILES),
+        ])?;
+        submitter.register_enable_rings()?;
+        Ok(Self { ring })
+    }
+
+    /// Readable while there are completions.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// Changes the files. Nothing may be in flight.
+    pub(super) fn set_files(&self, files: &[RawFd]) -> io::Result<()> {
+        let submitter = self.ring.submitter();
+        submitter.unregister_files()?;
+        submitter.register_files(files)
+    }
+
+    /// Puts an operation into the ring, for the next [`Ring::submit`]; its completion has `token`.
+    ///
+    /// # Errors
+    /// If the ring is full.
+    ///
+    /// # Safety
+    /// The array of the operation, and the memory to which it points, must stay as they are until the completion was
+    /// taken.
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn push(&mut self, operation: Operation, token: u64) -> io::Result<()> {
+        let entry = entry(operation)?.user_data(token);
+        // SAFETY: of the caller.
+        unsafe { self.ring.submission().push(&entry) }
+            .map_err(|_| io::ErrorKind::ResourceBusy.into())
+    }
+
+    /// Gives the kernel what was put into the ring; false if some of it could not be taken now.
+    pub(super) fn submit(&mut self) -> io::Result<bool> {
+        if self.ring.submission().is_empty() {
+            return Ok(true);
+        }
+        match self.ring.submit() {
+            Ok(_) => Ok(self.ring.submission().is_empty()),
+            Err(error) if is_passing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until there is a completion.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        loop {
+            match self.ring.submit_and_wait(1) {
+                Ok(_) => return Ok(()),
+                Err(error) if is_passing(&error) => {
+                    if !self.ring.completion().is_empty() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes a completion: its token, and the operation's result or negative error number.
+    pub(super) fn pop(&mut self) -> Option<(u64, i32)> {
+        let entry = self.ring.completion().next()?;
+        Some((entry.user_data(), entry.result()))
+    }
+}
+
+/// Whether trying again helps.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
+    )
+}
+
+fn entry(operation: Operation) -> io::Result<squeue::Entry> {
+    let fixed = |file: usize| {
+        let file = u32::try_from(file).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok::<_, io::Error>(Fixed(file))
+    };
+    Ok(match operation {
+        Operation::Read { file, offset, held } => {
+            opcode::Readv::new(fixed(file)?, held.pieces, held.count)
+                .offset(offset)
+                .build()
+        }
+        Operation::Write {
+            file,
+            offset,
+            held,
+            durable,
+        } => opcode::Writev::new(fixed(file)?, held.pieces, held.count)
+            .offset(offset)
+            .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
+            .build(),
+        Operation::Sync { file } => opcode::Fsync::new(fixed(file)?)
+            .flags(FsyncFlags::DATASYNC)
+            .build(),
+    })
+}
+
+/// The files' descriptors, as the ring takes them.
+pub(super) fn numbers<'a>(files: impl Iterator<Item = BorrowedFd<'a>>) -> Vec<RawFd> {
+    files.map(|file| file.as_raw_fd()).collect()
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
