@@ -25,6 +25,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Something that the configuration asks for and this program does not have.
+    #[error("{0} is not supported by this hull-vmm; leave it out")]
+    Unsupported(&'static str),
     /// The command line of the kernel.
     #[error(transparent)]
     CommandLine(#[from] TooLong),
@@ -106,6 +109,7 @@ impl StartError {
             | Self::ConfigFile(_)
             | Self::LongConfig(_)
             | Self::Config(_)
+            | Self::Unsupported(_)
             | Self::CommandLine(_)
             | Self::TooManyDevices => ExitCause::BadConfig,
             Self::File(

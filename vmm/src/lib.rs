@@ -28,6 +28,7 @@ pub mod probe;
 mod run;
 mod signals;
 pub mod socket;
+mod supported;
 pub mod timeline;
 mod vcpu;
 mod virtio;

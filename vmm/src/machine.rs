@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::ending::{End, Ending};
 use crate::error::StartError;
-use crate::files::{Access, Files};
+use crate::files::{Access, Files, duplicate};
 use crate::images::Images;
 use crate::legacy::{COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
 use crate::output::Output;
@@ -179,8 +179,12 @@ fn ports(
     let sleep = Arc::new(SleepRegister::new(ending.clone()));
     ports.attach(SleepRegister::PORTS, sleep)?;
     if let Some(serial) = &config.serial {
-        let path = &serial.serial_out_path;
-        let output = files.open("serial.serial_out_path", path, Access::Append)?;
+        let output = match &serial.serial_out_path {
+            Some(path) => files.open("serial.serial_out_path", path, Access::Append)?,
+            None => {
+                duplicate(1).map_err(StartError::host("standard output for the serial port"))?
+            }
+        };
         let output = Box::new(Output::new(output, ending.clone()));
         let serial = SerialPort::new(line(COM1_GSI)?.into_inner(), output);
         ports.attach(COM1, Arc::new(Mutex::new(serial)))?;

@@ -15,6 +15,7 @@ use crate::machine::{Machine, Surroundings};
 use crate::metrics::Metrics;
 use crate::probe;
 use crate::signals::Signals;
+use crate::supported;
 use crate::timeline::Timeline;
 
 /// No configuration is longer, in bytes.
@@ -123,7 +124,9 @@ fn read_config(args: &Args, files: &Files) -> Result<VmConfig, StartError> {
     if json.len() as u64 > MAX_CONFIG {
         return Err(StartError::LongConfig(MAX_CONFIG));
     }
-    Ok(VmConfig::parse(&json)?)
+    let config = VmConfig::parse(&json)?;
+    supported::check(&config)?;
+    Ok(config)
 }
 
 /// Starts the log as the configuration has it, except where the command line says otherwise.

@@ -1,12 +1,28 @@
-//! What a microVM is told and what it answers: plain data, no I/O.
+//! The API of one microVM: what it is told, what it answers, and the two ends of the socket between.
 //!
-//! `hull-vmm` reads a [`VmConfig`] and ends with the status of an [`ExitCause`]; the engine writes the one and
-//! maps the other. The names are Firecracker's wherever Firecracker has the thing.
+//! - [`config`] is the model of a machine, in its JSON file and in the bodies of the API.
+//! - [`request`] turns a method, a path and a body into a [`Request`]; [`Reply`] and [`Fault`] are the answers.
+//! - [`Stage`] says which requests go with what the machine does; [`Builder`] is a machine before its start.
+//!
+//! `hull-vmm` serves it and ends with the status of an [`ExitCause`]. Names and rules are Firecracker's wherever Firecracker has
+//! the thing.
 
+pub mod builder;
 pub mod config;
 mod exit;
+pub mod fault;
+pub mod metadata;
 pub mod profile;
+pub mod reply;
+pub mod request;
+mod stage;
 
-pub use config::{ConfigError, VmConfig};
+pub use builder::{Builder, Step};
+pub use config::{ConfigError, Draft, VmConfig};
 pub use exit::ExitCause;
+pub use fault::Fault;
+pub use metadata::Metadata;
 pub use profile::HostProfile;
+pub use reply::Reply;
+pub use request::Request;
+pub use stage::Stage;

@@ -71,20 +71,19 @@ pub(crate) fn configuration(
         )?),
         boot_args: Some(boot_args),
     };
-    let mut image = drive("image");
+    let mut image = Drive::new("image");
     for (index, path) in disks.image.iter().enumerate() {
         image
             .parts
             .push(hand_over(format!("image{index}"), path, false)?);
     }
     image.is_read_only = true;
-    let mut writable = drive("writable");
+    let mut writable = Drive::new("writable");
     writable.path_on_host = Some(hand_over("writable".to_owned(), disks.writable, true)?);
     if disks.kept {
         writable.cache_type = CacheType::Writeback;
     }
     let config = VmConfig {
-        boot_source,
         drives: vec![image, writable],
         machine_config: MachineConfig {
             // At most 32: `Shape` sees to it.
@@ -92,29 +91,13 @@ pub(crate) fn configuration(
             mem_size_mib: machine.shape.memory_mib.max(MachineConfig::MIN_MEMORY_MIB),
             ..MachineConfig::default()
         },
-        vsock: Some(Vsock {
-            guest_cid: GUEST_CID,
-            uds_path: machine.vsock,
-        }),
+        vsock: Some(Vsock::new(GUEST_CID, machine.vsock)),
         entropy: Some(Entropy::default()),
-        logger: None,
-        serial: machine
-            .kernel_log
-            .map(|serial_out_path| Serial { serial_out_path }),
-        console: None,
+        serial: machine.kernel_log.map(|path| Serial {
+            serial_out_path: Some(path),
+            ..Serial::default()
+        }),
+        ..VmConfig::new(boot_source)
     };
     Ok((config, descriptors))
-}
-
-/// A disk without anything behind it yet.
-fn drive(id: &str) -> Drive {
-    Drive {
-        drive_id: id.to_owned(),
-        path_on_host: None,
-        parts: Vec::new(),
-        is_root_device: false,
-        is_read_only: false,
-        partuuid: None,
-        cache_type: CacheType::Unsafe,
-    }
 }

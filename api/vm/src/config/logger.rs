@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::HostPath;
+use super::{ConfigError, HostPath, path};
 
 /// Where the VMM logs to, what, and how each line looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Logger {
     /// Only what comes from this module path and below, such as `hull_devices::block`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+}
+
+impl Logger {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        path::check_some("logger.log_path", self.log_path.as_ref())
+    }
 }
 
 /// How much is logged. In any case of letters; `Warn` is the same as `Warning`.

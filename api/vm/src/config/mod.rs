@@ -1,44 +1,114 @@
-//! The configuration of one microVM, as one JSON file in the shape of Firecracker's configuration file.
+//! The configuration of one microVM: one model, for the JSON file in the shape of Firecracker's and for the bodies of the API.
 //!
 //! Sections are kebab-case, fields snake_case, and a field that is not known here is an error: nothing that a user
 //! says is ignored. [`VmConfig::parse`] checks everything that can be known without opening a file.
 
+mod boot_source;
+mod change;
+pub mod cpu;
 mod drive;
+mod entropy;
+mod error;
+pub(crate) mod id;
 mod logger;
 mod machine;
-mod path;
+mod memory;
+mod metrics;
+mod mmds;
+pub(crate) mod network;
+mod number;
+pub(crate) mod path;
+mod pmem;
+mod rate_limiter;
+mod share;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use drive::{CacheType, Drive};
-pub use logger::{Level, Logger};
-pub use machine::{HugePages, MachineConfig};
-pub use path::HostPath;
+pub use boot_source::{BootSection, BootSource};
+pub use cpu::{CpuConfig, CpuSection};
+pub(crate) use drive::DRIVES;
+pub use drive::{CacheType, Drive, DriveUpdate, IoEngine};
+pub use entropy::Entropy;
+pub use error::ConfigError;
+pub use logger::{Level, Logger, UnknownLevel};
+pub use machine::{CpuTemplate, HugePages, MachineConfig, MachineUpdate, Reboot};
+pub use memory::{
+    Balloon, BalloonStatsUpdate, BalloonUpdate, HintingStart, MemoryHotplug, MemoryHotplugUpdate,
+};
+pub use metrics::Metrics;
+pub use mmds::{MmdsConfig, MmdsVersion};
+pub(crate) use network::INTERFACES;
+pub use network::{
+    AddressRange, LinkState, MacAddress, NetworkInterface, NetworkUpdate, NoAddress,
+};
+pub use path::{HostPath, NotUtf8};
+pub(crate) use pmem::PMEM;
+pub use pmem::{Pmem, PmemUpdate};
+pub use rate_limiter::{RateLimiter, TokenBucket};
+pub(crate) use share::SHARES;
+pub use share::{Share, ShareCache};
+pub use streams::{Console, ConsoleUpdate, Serial, Vsock};
 
 /// Everything about one microVM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct VmConfig {
+///
+/// `B` says whether there is a boot source for certain. There is in a file, and in what a machine is started from; there may be
+/// none in a [`Draft`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    bound(
+        serialize = "B: Serialize + BootSection",
+        deserialize = "B: Deserialize<'de>"
+    )
+)]
+pub struct VmConfig<B = BootSource> {
     /// What the guest boots.
-    pub boot_source: BootSource,
+    #[serde(skip_serializing_if = "BootSection::is_absent")]
+    pub boot_source: B,
     /// Disks, in the order of the guest's names (`vda`, `vdb`, ...), except that the root disk always comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drives: Vec<Drive>,
     /// vCPUs and memory.
     #[serde(default)]
     pub machine_config: MachineConfig,
+    /// What the vCPUs look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_config: Option<CpuSection>,
+    /// Files as memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pmem: Vec<Pmem>,
+    /// Network interfaces, in the order of the guest's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_interfaces: Vec<NetworkInterface>,
+    /// Directories of the host. Hull's own section.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Share>,
     /// The socket device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<Vsock>,
     /// The random number device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<Entropy>,
+    /// The balloon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Balloon>,
+    /// Memory that can be plugged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_hotplug: Option<MemoryHotplug>,
+    /// The metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mmds_config: Option<MmdsConfig>,
     /// The VMM's own log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logger: Option<Logger>,
-    /// A 16550 at COM1, there only when this section is.
+    /// The VMM's own figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    /// A 16550 at COM1, there only when this section is. Hull's own section: Firecracker has it in its API alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
     /// A virtio console (`hvc0`), there only when this section is. Hull's own section.
@@ -46,126 +116,17 @@ pub struct VmConfig {
     pub console: Option<Console>,
 }
 
-/// The kernel and what it is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootSource {
-    /// An ELF `vmlinux` or a `bzImage`.
-    pub kernel_image_path: HostPath,
-    /// An initramfs, which goes into guest memory as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initrd_path: Option<HostPath>,
-    /// The kernel's command line, to which the VMM appends what describes its devices. Without it:
-    /// [`BootSource::DEFAULT_ARGS`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot_args: Option<String>,
-}
-
-impl BootSource {
-    /// The command line of a configuration that has none: a guest that reboots or panics ends its microVM.
-    pub const DEFAULT_ARGS: &str = "reboot=k panic=-1 no_timer_check tsc=reliable";
-}
-
-/// Sockets between host and guest (virtio-vsock over Unix sockets).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Vsock {
-    /// The guest's address, from 3 to 2^32 - 2.
-    pub guest_cid: u64,
-    /// Where the VMM listens for `CONNECT <port>`. A connection of the guest to port P of the host goes to the
-    /// socket `<uds_path>_P`.
-    pub uds_path: HostPath,
-}
-
-/// A random number device fed by the host. It has nothing to say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entropy {}
-
-/// Where the bytes of the 16550 go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Serial {
-    /// A file, which is made if missing and appended to, or a pipe.
-    pub serial_out_path: HostPath,
-}
-
-/// Where the bytes of the virtio console go and come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Console {
-    /// A file, which is made if missing and appended to, or a pipe.
-    pub output_path: HostPath,
-    /// What the guest reads: a pipe, a terminal or a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_path: Option<HostPath>,
-}
-
-/// What is wrong with a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not JSON, a field that is unknown or missing, or a value of the wrong type.
-    #[error("the configuration cannot be read: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A number that is out of its range.
-    #[error("{field} is {value}; it must be from {least} to {most}")]
-    Range {
-        /// Section and field.
-        field: &'static str,
-        /// What was given.
-        value: u64,
-        /// The least possible.
-        least: u64,
-        /// The greatest possible.
-        most: u64,
-    },
-    /// Hyper-threads come in pairs.
-    #[error(
-        "machine-config.smt needs an even vcpu_count, and {0} is odd; leave smt out or add a vCPU"
-    )]
-    OddThreads(u8),
-    /// Huge pages are 2 MiB each.
-    #[error(
-        "machine-config.huge_pages is 2M, but mem_size_mib {0} is odd; make it a multiple of 2"
-    )]
-    OddHugePages(u64),
-    /// An id that is no id.
-    #[error("drives: drive_id {0:?} is no id; it must be 1 to 64 letters, digits and underscores")]
-    DriveId(String),
-    /// Two drives of one name.
-    #[error("drives: two of them have the drive_id {0:?}; each needs one of its own")]
-    DuplicateDrive(String),
-    /// More than one root disk.
-    #[error("drives: {first:?} and {second:?} both say is_root_device; only one can")]
-    TwoRoots {
-        /// The drive that said it first.
-        first: String,
-        /// The next one.
-        second: String,
-    },
-    /// Too many disks for the interrupt lines there are.
-    #[error("drives: there are {0}; there can be at most {most}", most = drive::MAX_DRIVES)]
-    TooManyDrives(usize),
-    /// Neither or both of the two ways to say what a drive consists of.
-    #[error("drives: {0:?} must have either path_on_host or parts, and not both")]
-    DriveBacking(String),
-    /// Parts that are written to.
-    #[error("drives: {0:?} is made of parts, so it must say is_read_only: true")]
-    WritableParts(String),
-    /// A PARTUUID that would not survive a kernel command line.
-    #[error("drives: partuuid {0:?} must consist of letters, digits and dashes")]
-    PartUuid(String),
-    /// A path of no characters, or a descriptor without a name.
-    #[error(
-        "{0} is {1:?}; it must be a path, or fd: and the name of a descriptor that was handed over"
-    )]
-    Path(&'static str, String),
-    /// Bytes that no kernel command line can hold.
-    #[error("boot-source.boot_args must be printable ASCII in one line, and it has {0:?}")]
-    BootArgs(char),
-}
+/// A configuration that may lack its boot source: before the start because nobody has said it yet, and afterwards for a machine
+/// that was restored and never booted.
+pub type Draft = VmConfig<Option<BootSource>>;
 
 impl VmConfig {
+    /// A machine with the default size and no devices.
+    #[must_use]
+    pub fn new(boot_source: BootSource) -> Self {
+        Draft::default().map_boot_source(|_| boot_source)
+    }
+
     /// Reads and checks a configuration.
     ///
     /// # Errors
@@ -175,46 +136,30 @@ impl VmConfig {
         config.validate()?;
         Ok(config)
     }
+}
 
-    /// Checks what the types cannot say.
-    ///
-    /// # Errors
-    /// What was wrong, in a sentence.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.machine_config.validate()?;
-        drive::validate(&self.drives)?;
-        let boot = &self.boot_source;
-        boot.kernel_image_path
-            .check("boot-source.kernel_image_path")?;
-        if let Some(path) = &boot.initrd_path {
-            path.check("boot-source.initrd_path")?;
+impl<B> VmConfig<B> {
+    /// The same with another boot source, made from its own.
+    #[must_use]
+    pub fn map_boot_source<C>(self, map: impl FnOnce(B) -> C) -> VmConfig<C> {
+        VmConfig {
+            boot_source: map(self.boot_source),
+            drives: self.drives,
+            machine_config: self.machine_config,
+            cpu_config: self.cpu_config,
+            pmem: self.pmem,
+            network_interfaces: self.network_interfaces,
+            shares: self.shares,
+            vsock: self.vsock,
+            entropy: self.entropy,
+            balloon: self.balloon,
+            memory_hotplug: self.memory_hotplug,
+            mmds_config: self.mmds_config,
+            logger: self.logger,
+            metrics: self.metrics,
+            serial: self.serial,
+            console: self.console,
         }
-        let args = boot.boot_args.as_deref().unwrap_or_default();
-        if let Some(odd) = args.chars().find(|c| !c.is_ascii() || c.is_ascii_control()) {
-            return Err(ConfigError::BootArgs(odd));
-        }
-        if let Some(vsock) = &self.vsock {
-            in_range(
-                "vsock.guest_cid",
-                vsock.guest_cid,
-                3,
-                u64::from(u32::MAX) - 1,
-            )?;
-            vsock.uds_path.check("vsock.uds_path")?;
-        }
-        if let Some(serial) = &self.serial {
-            serial.serial_out_path.check("serial.serial_out_path")?;
-        }
-        if let Some(console) = &self.console {
-            console.output_path.check("console.output_path")?;
-            if let Some(path) = &console.input_path {
-                path.check("console.input_path")?;
-            }
-        }
-        if let Some(path) = self.logger.as_ref().and_then(|l| l.log_path.as_ref()) {
-            path.check("logger.log_path")?;
-        }
-        Ok(())
     }
 
     /// The drives in the guest's order: the root disk first.
@@ -224,14 +169,94 @@ impl VmConfig {
     }
 }
 
-fn in_range(field: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
+impl From<VmConfig> for Draft {
+    fn from(config: VmConfig) -> Self {
+        config.map_boot_source(Some)
     }
-    Err(ConfigError::Range {
-        field,
-        value,
-        least,
-        most,
-    })
+}
+
+impl<B: BootSection> VmConfig<B> {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// What was wrong, in a sentence.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        fn each<T>(
+            sections: impl IntoIterator<Item = T>,
+            check: impl Fn(T) -> Result<(), ConfigError>,
+        ) -> Result<(), ConfigError> {
+            sections.into_iter().try_for_each(check)
+        }
+        self.machine_config.validate()?;
+        each(self.boot_source.section(), BootSource::validate)?;
+        each(&self.cpu_config, CpuSection::validate)?;
+        each(&self.drives, Drive::validate)?;
+        each(&self.pmem, Pmem::validate)?;
+        each(&self.network_interfaces, NetworkInterface::validate)?;
+        each(&self.shares, Share::validate)?;
+        each(&self.vsock, Vsock::validate)?;
+        each(&self.entropy, Entropy::validate)?;
+        let memory = self.machine_config.mem_size_mib;
+        each(&self.balloon, |balloon| balloon.validate(memory))?;
+        each(&self.memory_hotplug, MemoryHotplug::validate)?;
+        each(&self.logger, Logger::validate)?;
+        each(&self.metrics, Metrics::validate)?;
+        each(&self.serial, Serial::validate)?;
+        each(&self.console, Console::validate)?;
+        self.validate_together()
+    }
+
+    /// Checks the sections against each other.
+    fn validate_together(&self) -> Result<(), ConfigError> {
+        let interfaces = &self.network_interfaces;
+        let names: Vec<_> = interfaces.iter().map(|i| i.iface_id.as_str()).collect();
+        DRIVES.check_all(self.drives.iter().map(|d| d.drive_id.as_str()))?;
+        PMEM.check_all(self.pmem.iter().map(|p| p.id.as_str()))?;
+        INTERFACES.check_all(names.iter().copied())?;
+        SHARES.check_all(self.shares.iter().map(|s| s.tag.as_str()))?;
+        self.validate_roots()?;
+        for (index, interface) in interfaces.iter().enumerate() {
+            let mac = interface.guest_mac;
+            if let Some(mac) = mac
+                && interfaces[..index].iter().any(|i| i.guest_mac == Some(mac))
+            {
+                return Err(ConfigError::conflict(format!(
+                    "network-interfaces: the MAC address is already in use: {mac}; each interface needs one of its own"
+                )));
+            }
+        }
+        match &self.mmds_config {
+            Some(mmds) => mmds.validate(&names),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_roots(&self) -> Result<(), ConfigError> {
+        let drives = self.drives.iter().filter(|drive| drive.is_root_device);
+        let pmem = self.pmem.iter().filter(|pmem| pmem.root_device);
+        let mut roots = drives
+            .map(|drive| ("drives", &drive.drive_id))
+            .chain(pmem.map(|pmem| ("pmem", &pmem.id)));
+        match (roots.next(), roots.next()) {
+            (Some((section, first)), Some((other, second))) => {
+                let whose = if section == other {
+                    String::new()
+                } else {
+                    format!(" of {other}")
+                };
+                Err(ConfigError::conflict(format!(
+                    "{section}: {first:?} and {second:?}{whose} both say that they are the root device; only one can"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_one(value: &u8) -> bool {
+    *value == 1
 }

@@ -31,12 +31,27 @@ impl HostPath {
         Path::new(&self.0)
     }
 
-    pub(super) fn check(&self, field: &'static str) -> Result<(), ConfigError> {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn check(&self, field: &'static str) -> Result<(), ConfigError> {
         if self.0.is_empty() || self.as_fd() == Some("") || self.0.contains('\0') {
-            return Err(ConfigError::Path(field, self.0.clone()));
+            return Err(ConfigError::Value {
+                field,
+                value: self.0.clone(),
+                must: "a path, or fd: and the name of a descriptor that was handed over",
+            });
         }
         Ok(())
     }
+}
+
+/// Checks a path if there is one.
+pub(crate) fn check_some(field: &'static str, path: Option<&HostPath>) -> Result<(), ConfigError> {
+    path.map_or(Ok(()), |path| path.check(field))
 }
 
 impl fmt::Display for HostPath {

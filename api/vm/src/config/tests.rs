@@ -4,18 +4,33 @@ use serde_json::{Value, json};
 use super::*;
 
 fn valid() -> Value {
+    let limiter = json!({ "bandwidth": { "size": 1000, "refill_time": 100, "one_time_burst": 5 }, "ops": { "size": 1, "refill_time": 0 } });
     json!({
         "boot-source": { "kernel_image_path": "/boot/vmlinux", "initrd_path": "fd:initrd", "boot_args": "quiet" },
         "drives": [
-            { "drive_id": "data", "path_on_host": "/data.img", "is_root_device": false, "cache_type": "Writeback" },
+            { "drive_id": "data", "path_on_host": "/data.img", "is_root_device": false, "cache_type": "Writeback",
+              "io_engine": "Async", "rate_limiter": limiter, "direct": true, "queues": 2, "serial": "disk 1" },
             { "drive_id": "image", "parts": ["fd:a", "fd:b"], "is_root_device": true, "is_read_only": true },
         ],
-        "machine-config": { "vcpu_count": 2, "mem_size_mib": 512, "smt": true, "huge_pages": "2M" },
-        "vsock": { "guest_cid": 3, "uds_path": "/run/vsock" },
-        "entropy": {},
+        "machine-config": { "vcpu_count": 2, "mem_size_mib": 512, "smt": true, "huge_pages": "2M", "prefault": true,
+            "cpu_affinity": [[0, 1], [2]], "reboot": "restart" },
+        "cpu-config": { "kvm_capabilities": ["!56"] },
+        "pmem": [{ "id": "p", "path_on_host": "/pmem.img", "read_only": true, "rate_limiter": limiter }],
+        "network-interfaces": [
+            { "iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": "06:00:AC:10:00:02", "mtu": 1500, "queues": 2,
+              "rx_rate_limiter": limiter, "tx_rate_limiter": limiter, "allowed_addresses": ["10.0.0.2", "fd00::/64"] },
+            { "iface_id": "eth1", "host_dev_name": "fd:tap", "link": "down" },
+        ],
+        "shares": [{ "tag": "src", "path": "/src", "read_only": true, "cache": "never", "queues": 2 }],
+        "vsock": { "guest_cid": 3, "uds_path": "/run/vsock", "vsock_id": "v" },
+        "entropy": { "rate_limiter": limiter },
+        "balloon": { "amount_mib": 64, "deflate_on_oom": true, "stats_polling_interval_s": 5, "free_page_reporting": true },
+        "memory-hotplug": { "total_size_mib": 1024 },
+        "mmds-config": { "version": "V2", "network_interfaces": ["eth0"], "ipv4_address": "169.254.1.1" },
         "logger": { "level": "warn", "show_level": true },
-        "serial": { "serial_out_path": "/dev/stdout" },
-        "console": { "output_path": "fd:out" },
+        "metrics": { "metrics_path": "/metrics", "emit_id": true, "properties": { "rack": "7" } },
+        "serial": { "serial_out_path": "/dev/stdout", "rate_limiter": { "size": 1, "refill_time": 1 } },
+        "console": { "output_path": "fd:out", "rows": 24, "columns": 80 },
     })
 }
 
@@ -40,6 +55,10 @@ fn a_full_configuration_is_read_and_written_alike() {
         Some("initrd")
     );
     assert_eq!(config.logger.as_ref().unwrap().level, Level::Warning);
+    let hotplug = config.memory_hotplug.unwrap();
+    assert_eq!((hotplug.slot_size_mib, hotplug.block_size_mib), (128, 2));
+    let mac = config.network_interfaces[0].guest_mac.unwrap();
+    assert_eq!(mac.to_string(), "06:00:ac:10:00:02");
     let again = serde_json::to_vec(&config).unwrap();
     assert_eq!(VmConfig::parse(&again).unwrap(), config);
 }
@@ -56,16 +75,45 @@ fn the_root_disk_comes_first() {
 
 #[test]
 fn a_kernel_is_all_that_is_needed() {
-    let config = parse(&json!({ "boot-source": { "kernel_image_path": "k" } })).unwrap();
+    let json = json!({ "boot-source": { "kernel_image_path": "k" } });
+    let config = parse(&json).unwrap();
     assert_eq!(config.machine_config, MachineConfig::default());
+    let mut written = serde_json::to_value(&config).unwrap();
+    let machine = written["machine-config"].take();
+    assert_eq!(
+        machine,
+        json!({ "vcpu_count": 1, "mem_size_mib": 128, "smt": false, "track_dirty_pages": false, "huge_pages": "None" }),
+        "what Firecracker does not know is not there unless somebody asked for it"
+    );
+}
+
+#[test]
+fn a_draft_has_no_kernel_and_a_configuration_has() {
+    let error = parse(&json!({})).unwrap_err().to_string();
+    assert!(error.contains("missing field `boot-source`"), "{error}");
+    let draft: Draft = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(draft, Draft::default());
+    assert_eq!(
+        serde_json::to_value(&draft).unwrap().get("boot-source"),
+        None
+    );
+    let config = parse(&valid()).unwrap();
+    let draft = Draft::from(config.clone());
+    assert_eq!(
+        serde_json::to_value(draft).unwrap(),
+        serde_json::to_value(config).unwrap()
+    );
 }
 
 #[test]
 fn unknown_sections_and_fields_are_named() {
-    assert!(refusal("/balloon", json!({})).contains("`balloon`"));
+    assert!(refusal("/ballon", json!({})).contains("`ballon`"));
+    assert!(refusal("/balloon/amount", json!(1)).contains("`amount`"));
+    assert!(refusal("/network-interfaces/0/mac", json!("")).contains("`mac`"));
+    assert!(refusal("/drives/0/rate_limiter/ops/burst", json!(1)).contains("`burst`"));
+    assert!(refusal("/metrics/path", json!("")).contains("`path`"));
     assert!(refusal("/machine-config/cpus", json!(2)).contains("`cpus`"));
     assert!(refusal("/entropy/rate", json!(1)).contains("`rate`"));
-    assert!(refusal("/drives/0/io_engine", json!("Sync")).contains("`io_engine`"));
     assert!(refusal("/logger/level", json!("loud")).contains("\"loud\" is no level"));
 }
 
@@ -80,7 +128,28 @@ fn numbers_out_of_range_are_refused_with_the_range() {
     let memory = refusal("/machine-config/mem_size_mib", json!(16));
     assert!(memory.contains("is 16; it must be from 32 to"), "{memory}");
     assert!(refusal("/machine-config/mem_size_mib", json!(u64::MAX)).contains("from 32 to"));
+    assert!(refusal("/machine-config/vcpu_count", json!(300)).contains("number from 1 to 32"));
+    assert!(refusal("/machine-config/vcpu_count", json!(-1)).contains("number from 1 to 32"));
+    assert!(refusal("/machine-config/vcpu_count", json!(1.5)).contains("number from 1 to 32"));
+    assert!(refusal("/machine-config/vcpu_count", json!("2")).contains("number from 1 to 32"));
+    assert!(refusal("/machine-config/vcpu_count", Value::Null).contains("number from 1 to 32"));
+    assert!(
+        refusal("/drives/0/queues", json!(33)).contains("drives.queues is 33; it must be from 1")
+    );
+    assert!(
+        refusal("/network-interfaces/0/mtu", json!(67)).contains("mtu is 67; it must be from 68")
+    );
+    assert!(refusal("/network-interfaces/0/mtu", json!(65536)).contains("from 68 to 65535"));
+    assert!(refusal("/network-interfaces/0/queues", json!(0)).contains("queues is 0"));
+    assert!(refusal("/shares/0/queues", json!(0)).contains("shares.queues is 0"));
+    assert!(refusal("/balloon/amount_mib", json!(513)).contains("from 0 to 512"));
+    assert!(refusal("/balloon/stats_polling_interval_s", json!(65536)).contains("0 to 65535"));
+    assert!(refusal("/console/rows", json!(0)).contains("console.rows is 0"));
+    let refill = refusal("/entropy/rate_limiter/ops/refill_time", json!(u64::MAX));
+    assert!(refill.contains("refill_time is 18446744073709551615; it must be from 0"));
+    assert!(refusal("/entropy/rate_limiter/ops/size", json!(-1)).contains("number from 0 to"));
     assert!(refusal("/machine-config/vcpu_count", json!(3)).contains("even vcpu_count"));
+    assert!(parse(&json!({ "boot-source": { "kernel_image_path": "k" }, "machine-config": { "vcpu_count": 1, "mem_size_mib": 64, "smt": true } })).is_ok());
     assert!(refusal("/machine-config/mem_size_mib", json!(65)).contains("multiple of 2"));
     assert!(refusal("/vsock/guest_cid", json!(2)).contains("from 3 to"));
 }
@@ -93,6 +162,13 @@ fn drives_are_checked_against_each_other() {
     assert!(refusal("/drives/0/drive_id", json!("image")).contains("two of them"));
     let roots = refusal("/drives/0/is_root_device", json!(true));
     assert!(roots.contains("\"data\" and \"image\" both"), "{roots}");
+    let roots = refusal("/pmem/0/root_device", json!(true));
+    assert!(
+        roots.contains("\"image\" and \"p\" of pmem both"),
+        "{roots}"
+    );
+    assert!(refusal("/drives/0/socket", json!("/vhost")).contains("vhost-user"));
+    assert!(refusal("/drives/0/serial", json!("x".repeat(21))).contains("1 to 20 printable"));
     assert!(
         refusal("/drives/1/path_on_host", json!("/x")).contains("either path_on_host or parts")
     );
@@ -115,6 +191,71 @@ fn paths_and_arguments_are_checked() {
     assert!(refusal("/vsock/uds_path", json!("fd:")).contains("vsock.uds_path is \"fd:\""));
     assert!(refusal("/boot-source/boot_args", json!("a\nb")).contains("'\\n'"));
     assert!(refusal("/boot-source/boot_args", json!("ä")).contains("printable ASCII"));
+}
+
+#[test]
+fn interfaces_are_checked_against_each_other() {
+    let interface = "/network-interfaces/1";
+    let field = |name: &str, value: Value| refusal(&format!("{interface}/{name}"), value);
+    assert!(field("iface_id", json!("eth0")).contains("two of them have the iface_id"));
+    assert!(field("guest_mac", json!("06:00:ac:10:00:02")).contains("already in use"));
+    for mac in [
+        "",
+        "06:00:ac:10:00",
+        "06:00:ac:10:00:02:03",
+        "6:0:ac:10:0:2",
+        "+6:00:ac:10:00:02",
+    ] {
+        assert!(
+            field("guest_mac", json!(mac)).contains("is not a MAC address"),
+            "{mac}"
+        );
+    }
+    assert!(field("guest_mac", json!("01:00:5e:00:00:01")).contains("one station"));
+    assert!(field("host_dev_name", json!("a-name-of-16-byte")).contains("at most 15 bytes"));
+    assert!(field("host_dev_name", json!("")).contains("host_dev_name is \"\""));
+    for range in [
+        "10.0.0.1/24",
+        "10.0.0.0/33",
+        "10.0.0.0/+8",
+        "10.0.0",
+        "fd00::1/64",
+        "x",
+        "",
+    ] {
+        let sentence = field("allowed_addresses", json!([range]));
+        assert!(sentence.contains("is not an IP address"), "{sentence}");
+    }
+    assert!(field("allowed_addresses", json!([])).contains("it must have 1 to 64"));
+    assert!(refusal("/mmds-config/network_interfaces", json!(["eth9"])).contains("\"eth9\""));
+    assert!(refusal("/mmds-config/network_interfaces", json!([])).contains("is empty"));
+    for address in ["169.254.0.1", "169.254.255.1", "10.0.0.1"] {
+        assert!(refusal("/mmds-config/ipv4_address", json!(address)).contains("link-local"));
+    }
+    let range: AddressRange = "10.0.0.0/24".parse().unwrap();
+    assert!(range.contains([10, 0, 0, 255].into()) && !range.contains([10, 0, 1, 0].into()));
+    let all: AddressRange = "::/0".parse().unwrap();
+    assert!(all.contains([0, 0, 0, 0, 0, 0, 0, 1].into()) && !all.contains([10, 0, 0, 1].into()));
+}
+
+#[test]
+fn memory_and_cpus_are_checked() {
+    let hotplug = |json: Value| refusal("/memory-hotplug", json);
+    assert!(hotplug(json!({ "total_size_mib": 100 })).contains("from 128 to"));
+    assert!(hotplug(json!({ "total_size_mib": 200 })).contains("multiple of slot_size_mib, 128"));
+    assert!(hotplug(json!({ "total_size_mib": 256, "block_size_mib": 3 })).contains("power of 2"));
+    assert!(hotplug(json!({ "total_size_mib": 256, "block_size_mib": 1 })).contains("from 2 to"));
+    let slot = json!({ "total_size_mib": 260, "slot_size_mib": 130, "block_size_mib": 4 });
+    assert!(hotplug(slot).contains("multiple of block_size_mib, 4"));
+    let affinity = |json: Value| refusal("/machine-config/cpu_affinity", json);
+    assert!(affinity(json!([[0]])).contains("1 lists for 2 vCPUs"));
+    assert!(affinity(json!([[0], []])).contains("leaves vCPU 1 no CPU"));
+    assert!(affinity(json!([[0], [8192]])).contains("from 0 to 8191"));
+    assert!(refusal("/machine-config/cpu_template", json!("V1N1")).contains("for x86-64"));
+    assert!(refusal("/machine-config/reboot", json!("stop")).contains("`restart`"));
+    assert!(refusal("/console/rows", Value::Null).contains("go together"));
+    assert!(refusal("/shares/0/tag", json!("x".repeat(37))).contains("1 to 36"));
+    assert!(refusal("/shares/0/cache", json!("sometimes")).contains("`always`"));
 }
 
 proptest! {

@@ -1,0 +1,104 @@
+//! What a configuration can say and this program does not do: refused, so that nothing a user says is ignored.
+
+use hull_vm_api::VmConfig;
+use hull_vm_api::config::{CpuTemplate, Drive, IoEngine, MachineConfig, Reboot};
+
+use crate::error::StartError;
+
+/// Refuses the first thing in a configuration that nothing here looks at.
+///
+/// # Errors
+/// [`StartError::Unsupported`] with its name.
+pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
+    let asked = sections(config)
+        .into_iter()
+        .chain(machine(&config.machine_config))
+        .chain(config.drives.iter().flat_map(drive));
+    match asked
+        .filter(|(_, asked)| *asked)
+        .map(|(name, _)| name)
+        .next()
+    {
+        Some(name) => Err(StartError::Unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+fn sections(config: &VmConfig) -> [(&'static str, bool); 12] {
+    let entropy = config.entropy.as_ref();
+    let serial = config.serial.as_ref();
+    let console = config.console.as_ref();
+    [
+        ("cpu-config", config.cpu_config.is_some()),
+        ("pmem", !config.pmem.is_empty()),
+        ("network-interfaces", !config.network_interfaces.is_empty()),
+        ("shares", !config.shares.is_empty()),
+        ("balloon", config.balloon.is_some()),
+        ("memory-hotplug", config.memory_hotplug.is_some()),
+        ("mmds-config", config.mmds_config.is_some()),
+        ("metrics", config.metrics.is_some()),
+        (
+            "entropy.rate_limiter",
+            entropy.is_some_and(|e| e.rate_limiter.is_some()),
+        ),
+        (
+            "serial.rate_limiter",
+            serial.is_some_and(|s| s.rate_limiter.is_some()),
+        ),
+        ("console.rows", console.is_some_and(|c| c.rows.is_some())),
+        (
+            "console.columns",
+            console.is_some_and(|c| c.columns.is_some()),
+        ),
+    ]
+}
+
+fn machine(machine: &MachineConfig) -> [(&'static str, bool); 4] {
+    let template = machine.cpu_template != CpuTemplate::None;
+    [
+        ("machine-config.cpu_template", template),
+        ("machine-config.prefault", machine.prefault),
+        (
+            "machine-config.cpu_affinity",
+            !machine.cpu_affinity.is_empty(),
+        ),
+        ("machine-config.reboot", machine.reboot != Reboot::Exit),
+    ]
+}
+
+fn drive(drive: &Drive) -> [(&'static str, bool); 5] {
+    [
+        ("drives.io_engine", drive.io_engine != IoEngine::Sync),
+        ("drives.rate_limiter", drive.rate_limiter.is_some()),
+        ("drives.direct", drive.direct),
+        ("drives.queues", drive.queues != 1),
+        ("drives.serial", drive.serial.is_some()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_looks_at_is_refused_by_its_name() {
+        let parse = |more: &str| {
+            let boot = r#""boot-source": { "kernel_image_path": "k" }"#;
+            VmConfig::parse(format!("{{ {boot} {more} }}").as_bytes()).unwrap()
+        };
+        assert!(check(&parse("")).is_ok());
+        let config = parse(
+            r#", "machine-config": { "vcpu_count": 1, "mem_size_mib": 64, "cpu_template": "T2" }"#,
+        );
+        assert_eq!(
+            check(&config).unwrap_err().to_string(),
+            "machine-config.cpu_template is not supported by this hull-vmm; leave it out"
+        );
+        let drive = r#", "drives": [{ "drive_id": "d", "path_on_host": "/d", "is_root_device": false, "queues": 2 }]"#;
+        let error = check(&parse(drive)).unwrap_err();
+        assert!(
+            error.to_string().starts_with("drives.queues is not"),
+            "{error}"
+        );
+    }
+}
