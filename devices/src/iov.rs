@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
+use crate::queue::total_len;
 use crate::{GuestMemory, Segment};
 
 /// The kernel takes no more pieces in one call.
@@ -170,6 +171,19 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
+    /// How long it is, if all of it is in guest memory.
+    ///
+    /// # Errors
+    /// [`BadBuffer`] if it is not.
+    pub fn checked_len(self) -> Result<u64, BadBuffer> {
+        let mut len = 0;
+        self.each_slice(|slice| {
+            len += to_u64(slice.len());
+            true
+        })?;
+        Ok(len)
+    }
+
     /// Notes that the kernel wrote the first `count` bytes.
     pub(crate) fn mark_dirty(self, count: usize) {
         let written = self.part(0, to_u64(count));
@@ -192,6 +206,15 @@ pub struct Scatter {
 #[derive(Debug)]
 #[repr(transparent)]
 struct Piece(libc::iovec);
+
+impl Piece {
+    fn new(base: *mut u8, len: usize) -> Self {
+        Self(libc::iovec {
+            iov_base: base.cast(),
+            iov_len: len,
+        })
+    }
+}
 
 // SAFETY: the pointer is only used within the call that made it, or, after `hold`, by the kernel, to which threads are all the
 // same.
@@ -288,6 +311,68 @@ impl Scatter {
         })
     }
 
+    /// Writes one frame: `head`, then what is in the guest. It goes out in one piece or not at all.
+    ///
+    /// # Errors
+    /// The system call's, [`BadBuffer`] as `InvalidInput`, or `InvalidInput` if the frame is in too many pieces.
+    pub fn write_frame(
+        &mut self,
+        head: &[u8],
+        rest: Span<'_>,
+        fd: BorrowedFd<'_>,
+    ) -> io::Result<usize> {
+        self.pieces.clear();
+        // It is only read from.
+        self.pieces
+            .push(Piece::new(head.as_ptr().cast_mut(), head.len()));
+        if !self.gather(rest)? {
+            self.pieces.clear();
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.invoke(|pieces, count| {
+            // SAFETY: the pieces are `head`, which is borrowed during the call, and mapped guest memory.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::writev(fd.as_raw_fd(), pieces, count)
+            }
+        })
+    }
+
+    /// Reads one frame into the guest, from the first buffer on, and what those have no room for into `spill`; its length.
+    ///
+    /// # Errors
+    /// As [`Scatter::write_frame`].
+    pub fn read_frame<'a>(
+        &mut self,
+        buffers: impl Iterator<Item = Span<'a>> + Clone,
+        spill: &mut [u8],
+        fd: BorrowedFd<'_>,
+    ) -> io::Result<usize> {
+        self.pieces.clear();
+        for buffer in buffers.clone() {
+            if !self.gather(buffer)? {
+                self.pieces.clear();
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
+        self.pieces
+            .push(Piece::new(spill.as_mut_ptr(), spill.len()));
+        let count = self.invoke(|pieces, count| {
+            // SAFETY: the pieces are mapped guest memory and `spill`, which is borrowed during the call.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::readv(fd.as_raw_fd(), pieces, count)
+            }
+        })?;
+        let mut left = count;
+        for buffer in buffers {
+            let len = usize::try_from(total_len(buffer.segments)).unwrap_or(usize::MAX);
+            buffer.mark_dirty(left.min(len));
+            left = left.saturating_sub(len);
+        }
+        Ok(count)
+    }
+
     /// Reads from a socket into the guest without waiting. 0 is the end.
     ///
     /// # Errors
@@ -372,9 +457,17 @@ impl Scatter {
     fn call(
         &mut self,
         span: Span<'_>,
-        mut system_call: impl FnMut(*const libc::iovec, i32) -> isize,
+        system_call: impl FnMut(*const libc::iovec, i32) -> isize,
     ) -> io::Result<usize> {
         self.collect(span)?;
+        self.invoke(system_call)
+    }
+
+    /// Makes the system call with the pieces that there are, until it is not interrupted.
+    fn invoke(
+        &mut self,
+        mut system_call: impl FnMut(*const libc::iovec, i32) -> isize,
+    ) -> io::Result<usize> {
         let count = i32::try_from(self.pieces.len()).unwrap_or(0);
         let result = loop {
             // `Piece` is transparent, so the pointer is to an array of `iovec`.
@@ -393,18 +486,21 @@ impl Scatter {
 
     fn collect(&mut self, span: Span<'_>) -> Result<(), BadBuffer> {
         self.pieces.clear();
+        self.gather(span).map(|_| ())
+    }
+
+    /// Adds pieces; whether all of them found a place, with one left. None stays if a buffer is bad.
+    fn gather(&mut self, span: Span<'_>) -> Result<bool, BadBuffer> {
         let pieces = &mut self.pieces;
         let walked = span.each_slice(|slice| {
-            pieces.push(Piece(libc::iovec {
-                iov_base: slice.ptr_guard_mut().as_ptr().cast(),
-                iov_len: slice.len(),
-            }));
+            let base = slice.ptr_guard_mut().as_ptr();
+            pieces.push(Piece::new(base, slice.len()));
             pieces.len() < MAX_PIECES
         });
         if walked.is_err() {
             pieces.clear();
         }
-        walked
+        walked.map(|()| self.pieces.len() < MAX_PIECES)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod rng;
 pub mod serial;
 #[cfg(test)]
 mod testing;
+mod timer;
 pub mod transport;
 pub mod vsock;
 mod worker;

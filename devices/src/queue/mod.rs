@@ -9,11 +9,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::Ordering;
+use std::num::Wrapping;
+use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryError};
 
 use crate::GuestMemory;
 pub use chain::{Chain, MAX_DESCRIPTORS, Segment, total_len};
@@ -56,6 +57,8 @@ pub enum QueueError {
 #[derive(Debug)]
 pub struct Virtqueue {
     queue: Queue,
+    /// The used ring's index when the driver was last considered for an interrupt.
+    considered: Wrapping<u16>,
 }
 
 impl Virtqueue {
@@ -78,7 +81,10 @@ impl Virtqueue {
                 used_ring: state.used_ring,
             });
         }
-        Ok(Self { queue })
+        Ok(Self {
+            considered: Wrapping(queue.next_used()),
+            queue,
+        })
     }
 
     /// Where the queue is now.
@@ -91,6 +97,12 @@ impl Virtqueue {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.queue.ready()
+    }
+
+    /// How many requests it can have at a time.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.queue.size()
     }
 
     /// Takes the next request, if there is one, into `chain`; false if there is none.
@@ -132,22 +144,78 @@ impl Virtqueue {
             .map_err(QueueError::Ring)
     }
 
+    /// Gives several requests back at once, so that the driver sees all of them or none: the buffers of one frame (virtio
+    /// 1.2, section 5.1.6.3.2).
+    ///
+    /// # Errors
+    /// [`QueueError`] if the used ring can't be written.
+    pub fn push_together<'a>(
+        &mut self,
+        memory: &GuestMemory,
+        used: impl IntoIterator<Item = (&'a Chain, u32)>,
+    ) -> Result<(), QueueError> {
+        let mut next = Wrapping(self.queue.next_used());
+        let mut last = None;
+        for request in used {
+            if let Some((chain, written)) = last.replace(request) {
+                self.write_used(memory, next.0, chain, written)
+                    .map_err(|error| QueueError::Ring(virtio_queue::Error::GuestMemory(error)))?;
+                next += 1;
+            }
+        }
+        let Some((chain, written)) = last else {
+            return Ok(());
+        };
+        // The last one moves the ring's index, past all that were written above.
+        self.queue.set_next_used(next.0);
+        self.push(memory, chain, written)
+    }
+
+    fn write_used(
+        &self,
+        memory: &GuestMemory,
+        index: u16,
+        chain: &Chain,
+        written: u32,
+    ) -> Result<(), GuestMemoryError> {
+        let slot = index % self.queue.size();
+        let mut element = [0; 8];
+        element[..4].copy_from_slice(&u32::from(chain.head).to_le_bytes());
+        element[4..].copy_from_slice(&written.to_le_bytes());
+        let at = GuestAddress(self.queue.used_ring())
+            .checked_add(4 + u64::from(slot) * 8)
+            .ok_or(GuestMemoryError::InvalidBackendAddress)?;
+        memory.write_slice(&element, at)
+    }
+
     /// Whether the driver wants an interrupt for what was pushed since the last call.
     ///
     /// # Errors
     /// [`QueueError`] if the available ring can't be read.
     pub fn wants_interrupt(&mut self, memory: &GuestMemory) -> Result<bool, QueueError> {
-        let wants = self
-            .queue
-            .needs_notification(memory)
-            .map_err(QueueError::Ring)?;
+        // What was pushed must be seen before what the driver wants is read.
+        fence(Ordering::SeqCst);
         if self.queue.event_idx_enabled() {
-            return Ok(wants);
+            let behind = 4 + u64::from(self.queue.size()) * 2;
+            let event = Wrapping(Self::load(self.queue.avail_ring(), behind, memory)?);
+            let now = Wrapping(self.queue.next_used());
+            let before = std::mem::replace(&mut self.considered, now);
+            // Whether the index that the driver waits for was passed (section 2.7.7.2); all wraps around.
+            return Ok(now - event - Wrapping(1) < now - before);
         }
-        let flags: u16 = memory
-            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
-            .map_err(|error| QueueError::Ring(virtio_queue::Error::GuestMemory(error)))?;
-        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+        let flags = Self::load(self.queue.avail_ring(), 0, memory)?;
+        Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+
+    /// A number of a ring.
+    fn load(ring: u64, offset: u64, memory: &GuestMemory) -> Result<u16, QueueError> {
+        let at = GuestAddress(ring)
+            .checked_add(offset)
+            .ok_or(QueueError::Ring(virtio_queue::Error::AddressOverflow))?;
+        memory
+            .load(at, Ordering::Relaxed)
+            .map(u16::from_le)
+            .map_err(|error| QueueError::Ring(virtio_queue::Error::GuestMemory(error)))
     }
 
     /// Asks for no kicks while the queue is being worked on. With EVENT_IDX that is so anyway.

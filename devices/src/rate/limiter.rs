@@ -4,18 +4,15 @@
 //! timer, which the device waits for anyway, goes off at once to tell of it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
-};
-
 use super::config::RateConfig;
 use super::limits::Limits;
 use super::state::{RateRestoreError, RateState};
+use crate::timer::{Timer, now};
 
 /// Times that are no further apart are the same: one wait, computed twice, differs by a nanosecond.
 const SAME: Duration = Duration::from_micros(1);
@@ -37,7 +34,7 @@ pub struct RateControl {
 
 #[derive(Debug)]
 struct Shared {
-    timer: OwnedFd,
+    timer: Timer,
     /// What is to be changed, in order of arrival, merged into one.
     mailbox: Mutex<RateConfig>,
     /// Whether there is something in the mailbox, so that a request need not lock it.
@@ -62,9 +59,8 @@ impl RateLimiter {
     }
 
     fn with(limits: Limits) -> io::Result<Self> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let shared = Shared {
-            timer: rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?,
+            timer: Timer::new()?,
             mailbox: Mutex::default(),
             has_mail: AtomicBool::new(false),
         };
@@ -148,7 +144,7 @@ impl RateLimiter {
     fn arm(&mut self, now: Duration, at: Duration) {
         let is_set = |armed: Duration| armed > now && armed.abs_diff(at) < SAME;
         if !self.armed.is_some_and(is_set) {
-            self.shared.set(at);
+            self.shared.timer.set(at);
             self.armed = Some(at);
         }
     }
@@ -179,7 +175,7 @@ impl RateControl {
         }
         self.shared.has_mail.store(true, Ordering::Release);
         // With the lock held: who takes the mail out also knows that the timer is not set as it was.
-        self.shared.set(Duration::from_nanos(1));
+        self.shared.timer.set(Duration::from_nanos(1));
     }
 }
 
@@ -187,27 +183,4 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, RateConfig> {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Sets the timer for a time on the monotonic clock; at once if it is past. Zero would stop it.
-    fn set(&self, at: Duration) {
-        let once = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec {
-                tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: at.subsec_nanos().into(),
-            },
-        };
-        let set = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once);
-        if let Err(error) = set {
-            tracing::error!(%error, "a rate limit's timer can't be set");
-        }
-    }
-}
-
-fn now() -> Duration {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
 }
