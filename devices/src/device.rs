@@ -19,6 +19,7 @@ use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::fs::FsState;
 use crate::mem::MemState;
+use crate::net::NetState;
 use crate::rng::RngState;
 use crate::vsock::VsockState;
 use crate::{GuestMemory, Notifier, QueueState, Virtqueue};
@@ -27,6 +28,8 @@ use crate::{GuestMemory, Notifier, QueueState, Virtqueue};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DeviceType {
+    /// virtio-net, section 5.1.
+    Net = 1,
     /// virtio-blk, section 5.2.
     Block = 2,
     /// virtio-console, section 5.3.
@@ -94,6 +97,8 @@ pub enum DeviceState {
     Fs(FsState),
     /// See [`crate::mem::Mem::restore`].
     Mem(MemState),
+    /// See [`crate::net::Net::restore`].
+    Net(NetState),
     /// See [`crate::rng::Rng::restore`].
     Rng(RngState),
     /// See [`crate::vsock::Vsock::restore`].

@@ -12,6 +12,7 @@ pub mod interrupt;
 pub mod iov;
 pub mod mem;
 pub mod memory;
+pub mod net;
 mod poller;
 pub mod queue;
 pub mod rate;

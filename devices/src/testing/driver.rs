@@ -143,6 +143,18 @@ impl Driver {
         panic!("the event loop never comes to rest");
     }
 
+    /// Runs the event loop until something has come true; what does not within a minute never will.
+    pub(crate) fn run_until<T>(&mut self, mut come: impl FnMut(&mut Self) -> Option<T>) -> T {
+        for _ in 0..600 {
+            self.run();
+            if let Some(result) = come(self) {
+                return result;
+            }
+            self.events.run_with_timeout(100).unwrap();
+        }
+        panic!("it never came");
+    }
+
     /// Runs the event loop on a thread of its own, as a VMM does, while `guest` is at work.
     pub(crate) fn beside_its_loop(&mut self, guest: impl FnOnce(&Self, &mut Vec<Ring>)) {
         let mut events = EventManager::new().unwrap();

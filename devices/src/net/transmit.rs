@@ -1,0 +1,96 @@
+//! From the guest to the TAP, or the metadata service (virtio 1.2, section 5.1.6.2).
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+
+use super::counters::Direction;
+use super::filter::SourceFilter;
+use super::frame::{ETHERNET, HEAD, HEADER, MAX_FRAME, checksum};
+use super::mmds::Responder;
+use super::tap::Tap;
+use crate::iov::{Scatter, Span};
+use crate::queue::total_len;
+use crate::rate::RateLimiter;
+use crate::worker::Outcome;
+use crate::{Chain, GuestMemory};
+
+/// What a queue waits for while it has frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For the limit's timer.
+    Limit,
+    /// For room in the TAP.
+    Tap,
+}
+
+/// One turn of a transmit queue.
+pub(super) struct Sender<'a> {
+    pub(super) tap: &'a Tap,
+    pub(super) limit: &'a mut RateLimiter,
+    pub(super) counters: &'a Direction,
+    pub(super) scatter: &'a mut Scatter,
+    pub(super) link_up: bool,
+    pub(super) filter: Option<&'a SourceFilter>,
+    pub(super) mmds: Option<&'a mut Responder>,
+    /// Set if the turn ended before the queue did.
+    pub(super) wait: Option<Wait>,
+}
+
+impl Sender<'_> {
+    pub(super) fn serve(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
+        let request = Span::all(memory, chain.readable());
+        let len = usize::try_from(total_len(chain.readable())).unwrap_or(usize::MAX);
+        let mut head = [0; HEAD];
+        // Read once: what is checked here is what goes out, whatever the guest does to its memory meanwhile.
+        let copied = request.copy_out(&mut head).unwrap_or(0);
+        let head = head.get(..copied).unwrap_or_default();
+        if copied < HEADER + ETHERNET || len > HEADER + MAX_FRAME {
+            self.counters.error();
+            return Outcome::Used(0);
+        }
+        let (header, frame) = head.split_at(HEADER);
+        let frame_len = to_u64(len - HEADER);
+        if !self.link_up {
+            self.counters.drop();
+            return Outcome::Used(0);
+        }
+        if let Some(filter) = self.filter
+            && !filter.allows(frame, checksum(header))
+        {
+            self.counters.spoofed();
+            return Outcome::Used(0);
+        }
+        if let Some(mmds) = &mut self.mmds
+            && mmds.wants(frame)
+        {
+            self.counters.mmds_packet();
+            mmds.take(request.part(to_u64(HEADER), frame_len), len - HEADER);
+            return Outcome::Used(0);
+        }
+        if !self.limit.admits(frame_len, 1) {
+            self.wait = Some(Wait::Limit);
+            return Outcome::Later;
+        }
+        let rest = request.part(to_u64(copied), to_u64(len - copied));
+        match self.scatter.write_frame(head, rest, self.tap.as_fd()) {
+            Ok(_) => {
+                self.limit.charge(frame_len, 1);
+                self.counters.packet(frame_len);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.wait = Some(Wait::Tap);
+                return Outcome::Later;
+            }
+            Err(error) => {
+                // The guest's header makes no sense to the kernel, its buffers are no memory, or the TAP is gone.
+                tracing::debug!(%error, "a frame did not go out");
+                self.counters.error();
+            }
+        }
+        Outcome::Used(0)
+    }
+}
+
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
