@@ -1,37 +1,119 @@
 //! The behaviour of virtio-rng.
 
+use std::io;
+use std::os::fd::RawFd;
+
+use super::config::RngConfig;
+use super::state::{RngRestoreError, RngState};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::{Scatter, Span};
+use crate::poller::Poller;
 use crate::queue::total_len;
+use crate::rate::{RateControl, RateLimiter};
 use crate::worker::{self, Outcome, Worker};
 use crate::{Chain, GuestMemory, QueueState};
-
-use super::state::{RngRestoreError, RngState};
 
 const QUEUES: &[u16] = &[64];
 /// The most that one request gets, in bytes; drivers ask again for more. It bounds the time that one request takes.
 const MAX_BYTES: u64 = 64 << 10;
 
+/// What an entropy device did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RngCounters {
+    /// Requests that were done.
+    pub requests: u64,
+    /// Random bytes.
+    pub bytes: u64,
+    /// Requests that had to wait for the rate limit.
+    pub throttled: u64,
+    /// Requests that could not be done.
+    pub failures: u64,
+}
+
 /// An entropy device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rng {
     worker: Worker,
+    source: Source,
+    poller: Poller,
+}
+
+/// The device without its queue.
+#[derive(Debug)]
+struct Source {
     scatter: Scatter,
+    limiter: RateLimiter,
+    /// Whether a request waits for the limiter.
+    waits: bool,
+    counters: RngCounters,
 }
 
 impl Rng {
-    /// An entropy device; it needs nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    /// An entropy device.
+    ///
+    /// # Errors
+    /// If the kernel has no more descriptors.
+    pub fn new(config: &RngConfig) -> io::Result<Self> {
+        Self::with(RateLimiter::new(&config.rate)?)
     }
 
     /// An entropy device as it was saved.
     ///
     /// # Errors
-    /// None today.
-    pub fn restore(_state: &RngState) -> Result<Self, RngRestoreError> {
-        Ok(Self::new())
+    /// [`RngRestoreError`] if its limits can't be, or the kernel has no more descriptors.
+    pub fn restore(state: &RngState) -> Result<Self, RngRestoreError> {
+        Self::with(RateLimiter::restore(&state.rate)?).map_err(RngRestoreError::Events)
+    }
+
+    fn with(limiter: RateLimiter) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add_edge(limiter.fd())?;
+        Ok(Self {
+            worker: Worker::default(),
+            source: Source {
+                scatter: Scatter::default(),
+                limiter,
+                waits: false,
+                counters: RngCounters::default(),
+            },
+            poller,
+        })
+    }
+
+    /// What changes the rate limits, from any thread.
+    #[must_use]
+    pub fn rate_control(&self) -> RateControl {
+        self.source.limiter.control()
+    }
+
+    /// What the device did.
+    #[must_use]
+    pub fn counters(&self) -> RngCounters {
+        self.source.counters
+    }
+}
+
+impl Source {
+    fn fill(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
+        let len = total_len(chain.writable()).min(MAX_BYTES);
+        if !self.limiter.take(len, 1) {
+            self.counters.throttled += u64::from(!std::mem::replace(&mut self.waits, true));
+            return Outcome::Later;
+        }
+        self.waits = false;
+        let span = Span::all(memory, chain.writable()).part(0, len);
+        match self.scatter.randomize(span) {
+            Ok(count) => {
+                self.counters.requests += 1;
+                self.counters.bytes += u64::try_from(count).unwrap_or(0);
+                Outcome::Used(worker::written(count))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a request for random bytes failed");
+                self.counters.failures += 1;
+                Outcome::Used(0)
+            }
+        }
     }
 }
 
@@ -59,23 +141,24 @@ impl VirtioDevice for Rng {
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
-        let scatter = &mut self.scatter;
+        let source = &mut self.source;
         self.worker
-            .work(queue, |memory, chain| fill(scatter, memory, chain))
+            .work(queue, |memory, chain| source.fill(memory, chain))
+    }
+
+    fn poll_fd(&self) -> Option<RawFd> {
+        Some(self.poller.fd())
+    }
+
+    /// The limit's timer went off: the queue is looked at again.
+    fn poll(&mut self) -> Progress {
+        self.poller.drain();
+        self.notify(0)
     }
 
     fn save(&self) -> DeviceState {
-        DeviceState::Rng(RngState {})
-    }
-}
-
-fn fill(scatter: &mut Scatter, memory: &GuestMemory, chain: &Chain) -> Outcome {
-    let len = total_len(chain.writable()).min(MAX_BYTES);
-    match scatter.randomize(Span::all(memory, chain.writable()).part(0, len)) {
-        Ok(count) => Outcome::Used(worker::written(count)),
-        Err(error) => {
-            tracing::debug!(%error, "a request for random bytes failed");
-            Outcome::Used(0)
-        }
+        DeviceState::Rng(RngState {
+            rate: self.source.limiter.save(),
+        })
     }
 }

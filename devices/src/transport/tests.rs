@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::status::{self, Step};
-use crate::rng::Rng;
+use crate::rng::{Rng, RngConfig};
 use crate::testing::{Driver, Ring, desc};
 
 #[test]
@@ -38,7 +38,7 @@ fn drivers_go_step_by_step() {
 
 #[test]
 fn the_registers_identify_the_device() {
-    let driver = Driver::new(Box::new(Rng::new()));
+    let driver = Driver::new(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     let read = |offset| driver.read(offset);
     assert_eq!([read(0), read(4), read(8)], [0x7472_6976, 2, 4]);
     driver.write(0x30, 0);
@@ -54,7 +54,7 @@ fn the_registers_identify_the_device() {
 
 #[test]
 fn an_interrupt_is_explained_and_acknowledged() {
-    let mut driver = Driver::ready(Box::new(Rng::new()));
+    let mut driver = Driver::ready(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     assert_eq!(driver.read(0x60), 0);
     driver.request(0, &[desc(0x1000, 8, true)]).unwrap();
     assert_eq!(driver.interrupts.queue.load(Ordering::SeqCst), 1);
@@ -65,7 +65,7 @@ fn an_interrupt_is_explained_and_acknowledged() {
 
 #[test]
 fn a_batch_of_requests_makes_one_interrupt() {
-    let mut driver = Driver::ready(Box::new(Rng::new()));
+    let mut driver = Driver::ready(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     for _ in 0..20 {
         driver.rings[0].add(&[desc(0x1000, 8, true)]);
     }
@@ -76,7 +76,7 @@ fn a_batch_of_requests_makes_one_interrupt() {
 
 #[test]
 fn a_lost_device_says_so_once_and_does_nothing_until_its_reset() {
-    let mut driver = Driver::ready(Box::new(Rng::new()));
+    let mut driver = Driver::ready(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     driver.rings[0].set_avail_idx(1000);
     driver.kick(0);
     assert!(driver.is_lost());
@@ -91,7 +91,7 @@ fn a_lost_device_says_so_once_and_does_nothing_until_its_reset() {
 
 #[test]
 fn what_was_kicked_before_a_snapshot_is_done_after_it() {
-    let mut driver = Driver::ready(Box::new(Rng::new()));
+    let mut driver = Driver::ready(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     driver.request(0, &[desc(0x1000, 8, true)]).unwrap();
     driver.transport.pause();
     driver.rings[0].add(&[desc(0x1000, 8, true)]);
@@ -99,7 +99,7 @@ fn what_was_kicked_before_a_snapshot_is_done_after_it() {
     assert!(driver.rings[0].used().is_empty(), "a paused device worked");
     let state = driver.transport.save();
     let interrupts = driver.interrupts.queue.load(Ordering::SeqCst);
-    let mut driver = driver.restored(&state, Box::new(Rng::new()));
+    let mut driver = driver.restored(&state, Box::new(Rng::new(&RngConfig::default()).unwrap()));
     driver.transport.resume();
     assert!(
         driver.interrupts.queue.load(Ordering::SeqCst) > interrupts,
@@ -111,7 +111,7 @@ fn what_was_kicked_before_a_snapshot_is_done_after_it() {
 
 #[test]
 fn vcpus_and_the_event_loop_do_not_get_in_each_others_way() {
-    let mut driver = Driver::new(Box::new(Rng::new()));
+    let mut driver = Driver::new(Box::new(Rng::new(&RngConfig::default()).unwrap()));
     for round in 0..50 {
         driver.start(u64::MAX);
         driver.beside_its_loop(|guest, rings| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hull_devices::VirtioDevice;
 use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Serial};
 use hull_devices::console::{Console, ConsoleBackend};
-use hull_devices::rng::Rng;
+use hull_devices::rng::{Rng, RngConfig};
 use hull_devices::vsock::{Dialer, UnixConnector, Vsock, VsockBackend, VsockConfig};
 use hull_vm_api::VmConfig;
 use hull_vm_api::config::{self, CacheType, Drive};
@@ -43,7 +43,9 @@ pub(super) fn open(
         opened.devices.push(Box::new(console(config, files)?));
     }
     if config.entropy.is_some() {
-        opened.devices.push(Box::new(Rng::new()));
+        let entropy = Rng::new(&RngConfig::default())
+            .map_err(StartError::host("the descriptors of the entropy device"))?;
+        opened.devices.push(Box::new(entropy));
     }
     Ok(opened)
 }
