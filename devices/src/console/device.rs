@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 
-use super::config::ConsoleBackend;
+use super::config::{ConsoleBackend, ConsoleSize, SIZE};
 use super::state::{ConsoleError, ConsoleState};
 use super::streams::{Moved, Streams};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
@@ -35,6 +35,7 @@ pub struct Console {
     streams: Streams,
     /// Bytes of the first request in the transmit queue that are already written.
     sent: u64,
+    size: ConsoleSize,
 }
 
 impl Console {
@@ -55,7 +56,16 @@ impl Console {
             worker: Worker::default(),
             streams: Streams::new(backend).map_err(ConsoleError::Epoll)?,
             sent: state.sent.into(),
+            size: state.size,
         })
+    }
+
+    /// Tells the guest how large the terminal is, now or when it begins.
+    pub fn set_size(&mut self, size: ConsoleSize) {
+        if self.size != size {
+            self.size = size;
+            self.worker.config_changed();
+        }
     }
 
     fn transmit(&mut self) -> Progress {
@@ -127,11 +137,12 @@ impl VirtioDevice for Console {
     }
 
     fn features(&self) -> u64 {
-        EMERG_WRITE
+        SIZE | EMERG_WRITE
     }
 
-    /// Columns, rows and the number of ports: fields of features that are not offered.
-    fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        crate::device::read_space(&self.size.space(), offset, data);
+    }
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         if let (EMERG_WRITE_AT, Some(byte)) = (offset, data.first()) {
@@ -174,6 +185,7 @@ impl VirtioDevice for Console {
     fn save(&self) -> DeviceState {
         DeviceState::Console(ConsoleState {
             sent: u32::try_from(self.sent).unwrap_or(u32::MAX),
+            size: self.size,
         })
     }
 }

@@ -7,6 +7,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use config::ConsoleBackend;
+pub use config::{ConsoleBackend, ConsoleSize};
 pub use device::Console;
 pub use state::{ConsoleError, ConsoleState};

@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::config::ConsoleSize;
+
 /// The saved state of a console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleState {
     /// Bytes of the first request in the transmit queue that were already written.
     pub sent: u32,
+    /// The terminal's size.
+    pub size: ConsoleSize,
 }
 
 /// Why there is no console.

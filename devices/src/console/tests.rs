@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
 
-use super::{Console, ConsoleBackend, ConsoleState};
+use super::{Console, ConsoleBackend, ConsoleSize, ConsoleState};
 use crate::testing::{Driver, Fixture, desc, lifecycle_suite};
 use crate::{DeviceState, VirtioDevice};
 
@@ -173,4 +174,31 @@ fn an_emergency_write_needs_no_queue() {
         .transport
         .write(0x108, &u32::from(b'!').to_le_bytes());
     assert_eq!(person.seen(), b"!");
+}
+
+#[test]
+fn the_guest_learns_of_the_terminals_size() {
+    let mut person = Person::new();
+    let driver = Driver::ready(person.device());
+    assert_ne!(driver.offered() & 1, 0, "VIRTIO_CONSOLE_F_SIZE");
+    assert_eq!(driver.read(0x100), 0);
+    let interrupts = |driver: &Driver| driver.interrupts.config.load(Ordering::SeqCst);
+    let before = interrupts(&driver);
+    let size = ConsoleSize {
+        columns: 132,
+        rows: 43,
+    };
+    let resize = |driver: &Driver| {
+        let resized = |console: &mut Console| console.set_size(size);
+        driver.transport.with_device(resized).unwrap();
+    };
+    resize(&driver);
+    assert_eq!(interrupts(&driver), before + 1);
+    assert_eq!(driver.read(0x100), 43 << 16 | 132);
+    resize(&driver);
+    assert_eq!(interrupts(&driver), before + 1, "it was that size already");
+    let state = driver.transport.save();
+    let device = person.restore(&state.device);
+    let driver = driver.restored(&state, device);
+    assert_eq!(driver.read(0x100), 43 << 16 | 132);
 }
