@@ -20,6 +20,7 @@ use crate::console::ConsoleState;
 use crate::fs::FsState;
 use crate::mem::MemState;
 use crate::net::NetState;
+use crate::pmem::PmemState;
 use crate::rng::RngState;
 use crate::vsock::VsockState;
 use crate::{GuestMemory, Notifier, QueueState, Virtqueue};
@@ -44,6 +45,8 @@ pub enum DeviceType {
     Mem = 24,
     /// virtio-fs, section 5.11.
     Fs = 26,
+    /// virtio-pmem, section 5.19.
+    Pmem = 27,
 }
 
 /// What a device runs with between start and stop.
@@ -99,6 +102,8 @@ pub enum DeviceState {
     Mem(MemState),
     /// See [`crate::net::Net::restore`].
     Net(NetState),
+    /// See [`crate::pmem::Pmem::restore`].
+    Pmem(PmemState),
     /// See [`crate::rng::Rng::restore`].
     Rng(RngState),
     /// See [`crate::vsock::Vsock::restore`].

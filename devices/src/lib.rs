@@ -13,6 +13,7 @@ pub mod iov;
 pub mod mem;
 pub mod memory;
 pub mod net;
+pub mod pmem;
 mod poller;
 pub mod queue;
 pub mod rate;
