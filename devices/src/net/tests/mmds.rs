@@ -28,6 +28,8 @@ struct Guest {
     mac: [u8; 6],
     start: Instant,
     port: u16,
+    /// Whether checksums of TCP are left to the device, which does nothing about them.
+    leaves_checksums: bool,
 }
 
 #[derive(Default)]
@@ -62,6 +64,7 @@ impl Guest {
             mac: [0; 6],
             start: Instant::now(),
             port: 40_000,
+            leaves_checksums: false,
         }
     }
 
@@ -91,7 +94,10 @@ impl Guest {
         let now = i64::try_from(self.start.elapsed().as_micros()).unwrap();
         let now = smoltcp::time::Instant::from_micros(now);
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
-        while let Some(packet) = self.wire.outbox.pop_front() {
+        while let Some(mut packet) = self.wire.outbox.pop_front() {
+            if self.leaves_checksums {
+                packet[20 + 16..20 + 18].fill(0xaa);
+            }
             let frame = [&self.mac[..], &MAC.0, &[8, 0], &packet].concat();
             send(&mut self.driver, 1, &frame);
             self.driver.rings[1].used();
@@ -232,6 +238,14 @@ fn many_connections_one_after_the_other_find_a_place() {
 }
 
 #[test]
+fn unfinished_checksums_are_taken() {
+    let mut guest = Guest::new(mmds());
+    guest.resolve();
+    guest.leaves_checksums = true;
+    assert!(guest.get("/name").ends_with("hull"));
+}
+
+#[test]
 fn a_connection_stays_open_for_several_requests() {
     let mut guest = Guest::new(mmds());
     guest.resolve();
@@ -321,8 +335,56 @@ fn connections_do_not_survive_a_reset_but_the_service_does() {
     assert!(guest.get("/name").ends_with("hull"));
 }
 
+/// A TCP segment to the service.
+fn segment(port: u16, numbers: (u32, u32), flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut segment = [port.to_be_bytes(), 80_u16.to_be_bytes()].concat();
+    segment.extend(numbers.0.to_be_bytes());
+    segment.extend(numbers.1.to_be_bytes());
+    let words = u8::try_from(5 + options.len().div_ceil(4)).unwrap();
+    segment.extend([words << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(options);
+    segment.resize(usize::from(words) * 4, 0);
+    segment.extend(payload);
+    segment
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A peer that knows the protocol and keeps to none of it brings nothing down.
+    #[test]
+    fn any_segments_can_come_on_a_connection(
+        segments in prop::collection::vec(
+            (
+                -3_i32..6000,
+                -3_i32..70_000,
+                prop_oneof![3 => Just(0x10_u8), 3 => Just(0x18), 1 => 0_u8..64],
+                prop::collection::vec(any::<u8>(), 0..40),
+                prop::sample::select(vec![&b""[..], b"GET /large HTTP/1.1\r\n\r\n", b"GET ", b"\r\n\r\n", &[b'x'; 5000]]),
+            ),
+            1..60,
+        ),
+    ) {
+        let mut guest = Guest::new(mmds());
+        guest.resolve();
+        let mut exchange = |segment: &[u8]| {
+            send(&mut guest.driver, 1, &packet(guest.mac, (GUEST, SERVICE), 6, segment));
+            guest.driver.rings[1].used();
+            guest.buffers.take(&mut guest.driver)
+        };
+        let mss = [2, 4, 0x05, 0xb4];
+        let answer = exchange(&segment(1234, (99, 0), 2, &mss, &[])).remove(0);
+        let number = u32::from_be_bytes(answer[50..54].try_into().unwrap()).wrapping_add(1);
+        exchange(&segment(1234, (100, number), 0x10, &[], &[]));
+        for (sent, received, flags, options, payload) in segments {
+            let numbers = (100_u32.wrapping_add_signed(sent), number.wrapping_add_signed(received));
+            let options = if flags % 2 == 1 { &options[..] } else { &[] };
+            exchange(&segment(1234, numbers, flags, options, payload));
+        }
+        prop_assert!(!guest.driver.is_lost());
+        let reply = guest.resolve();
+        prop_assert_eq!(&reply[12 + 12..12 + 14], &[8, 6][..]);
+    }
 
     /// Whatever frames come for the service, it lives on.
     #[test]

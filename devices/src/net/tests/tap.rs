@@ -391,6 +391,34 @@ fn an_interface_that_goes_down_and_up_again_works() {
 }
 
 #[test]
+fn an_interface_that_is_deleted_stops_nothing() {
+    in_namespace(|| {
+        let mut driver = guest(1);
+        Buffers::new(&mut driver, 0, RX);
+        // The program is in the namespace of the thread that starts it.
+        let mut ip = std::process::Command::new("ip");
+        match ip.args(["link", "delete", NAME]).status() {
+            Ok(status) => assert!(status.success()),
+            Err(error) => {
+                println!("SKIPPED: no ip program: {error}");
+                return;
+            }
+        }
+        // It comes to rest, or `run` panics.
+        driver.run();
+        for _ in 0..300 {
+            send_unfinished(&mut driver, &udp((6000, 5000), b"lost"), 6, (0, 0, 0));
+        }
+        assert_eq!(counters(&driver).tx.get().errors, 300);
+        driver.transport.pause();
+        driver.transport.resume();
+        driver.run();
+        driver.start(u64::MAX);
+        assert!(!driver.is_lost());
+    });
+}
+
+#[test]
 fn headers_that_make_no_sense_are_the_guests_own_problem() {
     in_namespace(|| {
         let mut driver = guest(1);
