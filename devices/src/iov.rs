@@ -2,7 +2,7 @@
 //!
 //! A [`Span`] names guest memory; a [`Scatter`] turns it into an array for vectored I/O, makes one system call, and marks
 //! what the kernel wrote as dirty. The array is kept for its capacity only: its pointers never outlive the call. Only
-//! [`Scatter::hold`] is for operations that go on by themselves; who uses it sees to it that memory and array stay.
+//! `Scatter::hold` is for operations that go on by themselves; who uses it sees to it that memory and array stay.
 
 #[cfg(test)]
 mod tests;

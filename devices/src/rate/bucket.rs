@@ -10,9 +10,10 @@ use super::state::{BucketState, RateRestoreError};
 
 /// The longest refill time in nanoseconds; with it, size times refill time still fits 127 bits.
 const MAX_REFILL: u64 = 1 << 62;
-/// How late a wake-up may be without a loss to who waits. A bucket that is full keeps no more tokens, which bounds the
-/// bursts of the idle; but who waited for a small bucket to fill was not idle when the scheduler let it wait longer.
-const LATE: u64 = 2_000_000;
+/// How late a wake-up may be without a loss to who waits, in nanoseconds. A bucket that is full keeps no more tokens, which
+/// bounds the bursts of the idle; but who waited was not idle when a busy host let it wait longer, and a bucket of a
+/// millisecond would lose a tenth of its rate to that.
+const LATE: i128 = 20_000_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
@@ -133,7 +134,7 @@ impl Bucket {
             .unwrap_or(i128::MAX)
             .saturating_mul(i128::from(self.config.size));
         let late = if self.waits {
-            i128::from(self.config.size) * i128::from(self.refill.min(LATE))
+            i128::from(self.config.size) * LATE
         } else {
             0
         };

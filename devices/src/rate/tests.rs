@@ -68,17 +68,20 @@ fn assert_within(count: u64, expected: u64, percent: u64) {
 #[test]
 fn slow_and_fast_rates_are_held() {
     let minute = Duration::from_secs(60);
-    for late in [0, 70, 500].map(Duration::from_micros) {
+    for late in [0, 70, 1000].map(Duration::from_micros) {
         for config in [bucket(10, 1000), bucket(1, 100)] {
             let mut limits = Limits::new(&ops(config), START);
             drain(&mut limits, START, 0, 1);
             assert_within(passes(&mut limits, minute, late, 0, 1), 600, 2);
         }
         for config in [bucket(100_000, 1000), bucket(1000, 10), bucket(100, 1)] {
-            let mut limits = Limits::new(&ops(config), START);
-            drain(&mut limits, START, 0, 1);
-            let passed = passes(&mut limits, Duration::from_secs(5), late, 0, 1);
-            assert_within(passed, 500_000, 2);
+            // A busy host can be later by far than a fast rate's waits are long.
+            for late in [late, late * 10] {
+                let mut limits = Limits::new(&ops(config), START);
+                drain(&mut limits, START, 0, 1);
+                let passed = passes(&mut limits, Duration::from_secs(5), late, 0, 1);
+                assert_within(passed, 500_000, 2);
+            }
         }
     }
 }
