@@ -136,15 +136,8 @@ impl MachineConfig {
     pub const MAX_HOST_CPU: u16 = 8191;
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let most = u64::from(Self::MAX_VCPUS);
-        in_range("machine-config.vcpu_count", self.vcpu_count, 1, most)?;
-        let (least, most) = (Self::MIN_MEMORY_MIB, Self::MAX_MEMORY_MIB);
-        in_range(
-            "machine-config.mem_size_mib",
-            self.mem_size_mib,
-            least,
-            most,
-        )?;
+        check_vcpus(self.vcpu_count)?;
+        check_memory(self.mem_size_mib)?;
         if self.smt && self.vcpu_count > 1 && !self.vcpu_count.is_multiple_of(2) {
             return Err(ConfigError::conflict(format!(
                 "machine-config.smt needs an even vcpu_count, and {} is odd; leave smt out or add a vCPU",
@@ -185,12 +178,8 @@ impl MachineConfig {
                     "machine-config.cpu_affinity leaves vCPU {vcpu} no CPU of the host; list at least one"
                 )));
             }
-            for cpu in list {
-                let most = u64::from(Self::MAX_HOST_CPU);
-                in_range("machine-config.cpu_affinity", *cpu, 0, most)?;
-            }
         }
-        Ok(())
+        check_cpus(lists)
     }
 
     /// Takes over what an update names.
@@ -210,6 +199,30 @@ impl MachineConfig {
         put(&mut self.cpu_affinity, update.cpu_affinity);
         put(&mut self.reboot, update.reboot);
     }
+}
+
+impl MachineUpdate {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.vcpu_count.map_or(Ok(()), check_vcpus)?;
+        self.mem_size_mib.map_or(Ok(()), check_memory)?;
+        check_cpus(self.cpu_affinity.as_deref().unwrap_or_default())
+    }
+}
+
+fn check_vcpus(count: u8) -> Result<(), ConfigError> {
+    let most = u64::from(MachineConfig::MAX_VCPUS);
+    in_range("machine-config.vcpu_count", count, 1, most)
+}
+
+fn check_memory(mib: u64) -> Result<(), ConfigError> {
+    let (least, most) = (MachineConfig::MIN_MEMORY_MIB, MachineConfig::MAX_MEMORY_MIB);
+    in_range("machine-config.mem_size_mib", mib, least, most)
+}
+
+fn check_cpus(lists: &[Vec<u16>]) -> Result<(), ConfigError> {
+    let most = u64::from(MachineConfig::MAX_HOST_CPU);
+    let mut cpus = lists.iter().flatten();
+    cpus.try_for_each(|cpu| in_range("machine-config.cpu_affinity", *cpu, 0, most))
 }
 
 impl CpuTemplate {

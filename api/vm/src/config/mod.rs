@@ -22,6 +22,7 @@ mod pmem;
 mod rate_limiter;
 mod share;
 mod streams;
+pub(crate) mod strict;
 #[cfg(test)]
 mod tests;
 
@@ -132,7 +133,7 @@ impl VmConfig {
     /// # Errors
     /// What was wrong, in a sentence.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_slice(json)?;
+        let config: Self = strict::from_slice(json)?;
         config.validate()?;
         Ok(config)
     }

@@ -7,8 +7,8 @@ use super::SnapshotCreate;
 use crate::config::id::Kind;
 use crate::config::{
     BootSource, ConfigError, Console, ConsoleUpdate, DRIVES, Drive, DriveUpdate, Entropy,
-    INTERFACES, Logger, MachineConfig, MemoryHotplug, Metrics, NetworkInterface, NetworkUpdate,
-    PMEM, Pmem, PmemUpdate, SHARES, Serial, Share, Vsock,
+    INTERFACES, Logger, MachineConfig, MachineUpdate, MemoryHotplug, Metrics, NetworkInterface,
+    NetworkUpdate, PMEM, Pmem, PmemUpdate, SHARES, Serial, Share, Vsock, strict,
 };
 use crate::fault::Fault;
 
@@ -36,7 +36,7 @@ pub(super) trait Named: Body {
 impl Input<'_> {
     /// Reads the body; what it says is checked elsewhere.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_slice(self.body).map_err(|error| Fault::json(&error))
+        strict::from_slice(self.body).map_err(|error| Fault::json(&error))
     }
 
     /// Reads and checks the body.
@@ -115,7 +115,7 @@ macro_rules! named {
 }
 
 bodies! {
-    BootSource, MachineConfig, Vsock, Entropy, Serial, Console, ConsoleUpdate, MemoryHotplug, Logger, Metrics, SnapshotCreate,
+    BootSource, MachineConfig, MachineUpdate, Vsock, Entropy, Serial, Console, ConsoleUpdate, MemoryHotplug, Logger, Metrics, SnapshotCreate,
     Drive, DriveUpdate, Pmem, PmemUpdate, NetworkInterface, NetworkUpdate, Share,
 }
 

@@ -61,7 +61,7 @@ pub const ROUTES: &[Route] = &[
         Ok(Request::PutMachineConfig(machine))
     }),
     patch("/machine-config", |i| {
-        let update: MachineUpdate = i.json()?;
+        let update: MachineUpdate = i.checked()?;
         if update == MachineUpdate::default() {
             return Err(empty(Method::Patch));
         }

@@ -116,6 +116,23 @@ fn unknown_fields_are_named_everywhere() {
 }
 
 #[test]
+fn an_array_is_no_object() {
+    assert!(refusal(Method::Put, "/vsock", &json!([3, "/v", null])).contains("expected an object"));
+    let limiter = json!({ "rate_limiter": [null, null] });
+    assert!(refusal(Method::Put, "/entropy", &limiter).contains("expected an object"));
+    let bucket = json!({ "rate_limiter": { "ops": [1, 1, 1] } });
+    assert!(refusal(Method::Put, "/entropy", &bucket).contains("expected an object"));
+    let modifier = json!({ "msr_modifiers": [["0x1", "0b1"]] });
+    assert!(refusal(Method::Put, "/cpu-config", &modifier).contains("expected an object"));
+    let config = br#"{ "boot-source": ["/k"] }"#;
+    let error = crate::VmConfig::parse(config).unwrap_err();
+    assert!(error.to_string().contains("expected an object"), "{error}");
+    let config = br#"{ "boot-source": { "kernel_image_path": "/k" }, "cpu-config": { "msr_modifiers": [["0x1", "0b1"]] } }"#;
+    let error = crate::VmConfig::parse(config).unwrap_err();
+    assert!(error.to_string().contains("expected an object"), "{error}");
+}
+
+#[test]
 fn ids_are_checked_as_firecracker_does() {
     let drive = |id: &str| json!({ "drive_id": id, "path_on_host": "/d", "is_root_device": false });
     let put = |path: &str, id: &str| refusal(Method::Put, path, &drive(id));

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use bitmap::{Bitmap, NoBitmap};
 
 use super::number::number;
-use super::{ConfigError, HostPath};
+use super::{ConfigError, HostPath, strict};
 
 /// The section of the configuration file: the template itself, or the file that it is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,7 +117,7 @@ impl CpuConfig {
     /// # Errors
     /// What was wrong, in a sentence.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        Ok(serde_json::from_slice(json)?)
+        Ok(strict::from_slice(json)?)
     }
 }
 
