@@ -7,7 +7,7 @@
 //! - [`client`] is the other end, for whoever drives microVMs.
 //!
 //! `hull-vmm` serves it and ends with the status of an [`ExitCause`]. Names and rules are Firecracker's wherever Firecracker has
-//! the thing.
+//! the thing; `openapi.yaml` describes the whole, and `DIFFERENCES.md` what is not as it is there.
 
 pub mod builder;
 pub mod client;
