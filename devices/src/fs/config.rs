@@ -15,6 +15,8 @@ pub(super) const MAX_QUEUES: u16 = 16;
 const HIGH_PRIORITY_SIZE: u16 = 128;
 /// Descriptors of a request queue. Linux takes requests of no more pages than fit a queue.
 const REQUEST_SIZE: u16 = 1024;
+/// The most requests for locks that wait: see `waiting.rs`.
+pub(super) const MAX_WAITING: usize = REQUEST_SIZE as usize / 8;
 /// The fewest descriptors with which a share is of use.
 pub(super) const MIN_DESCRIPTORS: usize = 64;
 

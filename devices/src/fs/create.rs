@@ -28,6 +28,7 @@ impl Server {
         request.args.skip(8)?;
         let name = request.args.name()?;
         let kind = FileType::from_raw_mode(mode);
+        self.nodes.check_room()?;
         let parent = self.nodes.fd(request.node())?;
         match kind {
             FileType::RegularFile => {
@@ -49,6 +50,7 @@ impl Server {
         let mode = request.args.u32()?;
         request.args.skip(4)?;
         let name = request.args.name()?;
+        self.nodes.check_room()?;
         let parent = self.nodes.fd(request.node())?;
         rustix::fs::mkdirat(&*parent, name, host::permissions(mode & 0o1777))?;
         self.entry(&request, name, Some(FileType::Directory))
@@ -57,6 +59,7 @@ impl Server {
     pub(super) fn symlink(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let name = request.args.name()?;
         let target = request.args.string(LINK_MAX)?;
+        self.nodes.check_room()?;
         let parent = self.nodes.fd(request.node())?;
         rustix::fs::symlinkat(target, &*parent, name)?;
         self.entry(&request, name, Some(FileType::Symlink))
@@ -125,6 +128,12 @@ impl Server {
             ));
         }
         let access = self.host_flags(flags)?;
+        // An existing file may be known already, so it is opened all the same.
+        if let Err(full) = self.nodes.check_room()
+            && host::open_path(parent.as_fd(), name).is_err()
+        {
+            return Err(full);
+        }
         let file = self
             .nodes
             .open(|| host::create(parent.as_fd(), name, access, mode & 0o1777))?;
@@ -136,6 +145,7 @@ impl Server {
     pub(super) fn tmpfile(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let (flags, mode) = (request.args.u32()?, request.args.u32()?);
         self.handles.check_room(self.locks.len())?;
+        self.nodes.check_room()?;
         let parent = self.nodes.fd(request.node())?;
         let mut access = self.host_flags(flags)?;
         if flags & O_EXCL != 0 {

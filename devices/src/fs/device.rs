@@ -10,7 +10,7 @@ use super::state::{self, FsRestoreError, FsState};
 use super::waiting::{Waiter, Waiting};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::worker::{Outcome, Running, Worker};
-use crate::{Chain, QueueState};
+use crate::{Chain, GuestMemory, QueueState, Segment};
 
 /// A directory of the host that the guest can mount. Requests are done one after the other, on the thread that notices
 /// them.
@@ -57,13 +57,22 @@ impl Fs {
         }
         let mut fs = Self::new(config, backend)?;
         state::restore(state, &mut fs.server)?;
-        state::restore_waiting(state, fs.max_waiting(), &mut fs.waiting)?;
+        state::restore_waiting(state, &mut fs.waiting)?;
         Ok(fs)
     }
 
-    fn max_waiting(&self) -> usize {
-        let smallest = self.queue_sizes.iter().min();
-        usize::from(smallest.copied().unwrap_or(0) / 2)
+    /// Does one request outside of any queue, for fuzzing: how many bytes were written. One that waits is not answered.
+    #[doc(hidden)]
+    pub fn serve(
+        &mut self,
+        memory: &GuestMemory,
+        readable: &[Segment],
+        writable: &[Segment],
+    ) -> u32 {
+        match self.server.serve(memory, readable, writable) {
+            Served::Done(written) => written,
+            Served::Waits(..) | Served::Interrupts(_) => 0,
+        }
     }
 
     /// Tries all that wait once more.
@@ -130,6 +139,8 @@ impl VirtioDevice for Fs {
     }
 
     fn start(&mut self, resources: Resources) -> Result<(), StartError> {
+        // The first queue has no requests that wait.
+        self.waiting.set_queues(resources.queues.iter().skip(1));
         self.worker.start(resources, self.queue_sizes.len())?;
         self.waiting.arm(true);
         Ok(())
@@ -141,7 +152,6 @@ impl VirtioDevice for Fs {
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
-        let max_waiting = self.max_waiting();
         let before = self.waiting.waiters.len();
         let mut interrupted = Vec::new();
         let (server, waiting) = (&mut self.server, &mut self.waiting);
@@ -150,7 +160,7 @@ impl VirtioDevice for Fs {
             let served = server.serve(memory, chain.readable(), chain.writable());
             let written = match served {
                 Served::Done(written) => written,
-                Served::Waits(unique, lock) if waiting.waiters.len() < max_waiting => {
+                Served::Waits(unique, lock) if waiting.has_room() => {
                     waiting.waiters.push(Waiter {
                         queue,
                         chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),

@@ -1,10 +1,10 @@
 //! Open files: OPEN, RELEASE, READ, WRITE, FLUSH, FSYNC, SYNCFS, FALLOCATE, LSEEK, COPY_FILE_RANGE.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
 
 use rustix::fs::{FallocateFlags, FileType, OFlags, SeekFrom};
 use rustix::io::Errno;
-use rustix::time::ClockId;
 
 use super::config::FsCache;
 use super::handles::Handle;
@@ -277,7 +277,8 @@ impl Server {
 /// What a file's contents are like, if a later change can be told from it: a file that was changed within the last second
 /// may change once more within the same tick of the clock that its times are taken from.
 fn settled_stamp(stat: &Stat) -> Option<Stamp> {
-    let now = rustix::time::clock_gettime(ClockId::Realtime).tv_sec;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(now.map_or(0, |now| now.as_secs())).unwrap_or(0);
     (stat.stx_ctime.tv_sec < now - 1).then_some(Stamp {
         size: stat.stx_size,
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),

@@ -6,6 +6,8 @@
 //! node is found again by the names that led to it, and is stale (ESTALE, upon which Linux looks the name up again) if
 //! something else is there now. The same names are what is saved.
 
+mod saved;
+
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,11 +17,14 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::host::{self, Stat};
+pub(super) use saved::SavedNode;
 
 /// The shared directory itself.
 pub(super) const ROOT: u64 = 1;
 /// How deep below a directory that is still open a node may be to be found again.
 const MAX_DEPTH: usize = 1024;
+/// How many that were used lately are passed over in a search for a descriptor to close.
+const SECOND_CHANCES: usize = 64;
 /// File systems in one share whose inode numbers are told apart.
 const MAX_DEVICES: usize = 256;
 
@@ -30,6 +35,13 @@ struct Key {
     mount: u64,
     ino: u64,
     born: (i64, u32),
+}
+
+impl Node {
+    /// Whether it would not be found again if its descriptor were closed.
+    fn is_pinned(&self) -> bool {
+        self.opens > 0 || self.place.is_none()
+    }
 }
 
 impl Key {
@@ -71,16 +83,9 @@ struct Node {
     opens: u32,
     /// Used since the last search for descriptors to close.
     recent: bool,
+    /// It is in [`Nodes::clock`].
+    in_clock: bool,
     stamp: Option<Stamp>,
-}
-
-/// A node as saved data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SavedNode {
-    pub(super) id: u64,
-    pub(super) lookups: u64,
-    pub(super) kind: FileType,
-    pub(super) place: Option<Place>,
 }
 
 /// All nodes.
@@ -91,7 +96,8 @@ pub(super) struct Nodes {
     /// The next ID; none comes twice.
     next: u64,
     max: usize,
-    /// Nodes that had a descriptor when they were put here, in the order in which they are considered for closing.
+    /// Nodes whose descriptors could be closed, in the order in which that is considered. Some may be gone or pinned by
+    /// now; those that are unpinned are put back.
     clock: VecDeque<u64>,
     open: usize,
     max_open: usize,
@@ -115,6 +121,7 @@ impl Nodes {
             fd: Some(Arc::new(root)),
             opens: 0,
             recent: true,
+            in_clock: false,
             stamp: None,
         };
         Ok(Self {
@@ -155,13 +162,21 @@ impl Nodes {
         if let Some(fd) = &node.fd {
             return Ok(Arc::clone(fd));
         }
-        let fd = self.walk(id)?;
+        let fd = self.walk(id, &mut { MAX_DEPTH })?;
         let stat = host::stat(fd.as_fd())?;
         let node = self.nodes.get(&id).ok_or(Errno::STALE)?;
         if node.key != Some(Key::of(&stat)) {
             return Err(Errno::STALE);
         }
-        Ok(self.keep(id, fd))
+        self.keep(id, fd)
+    }
+
+    /// Whether the guest may know one more file; asked before one is made.
+    pub(super) fn check_room(&self) -> Result<(), Errno> {
+        if self.nodes.len() >= self.max {
+            return Err(Errno::NFILE);
+        }
+        Ok(())
     }
 
     /// Finds `name` in a directory and counts that the guest knows it. The ID, and what it is like.
@@ -195,13 +210,13 @@ impl Nodes {
                 node.place = place;
             }
             if node.fd.is_none() {
-                self.keep(id, fd);
+                let kept = self.keep(id, fd);
+                kept.inspect_err(|_| self.forget(id, 1))?;
             }
+            self.consider(id);
             return Ok(id);
         }
-        if self.nodes.len() >= self.max {
-            return Err(Errno::NFILE);
-        }
+        self.check_room()?;
         let id = self.next;
         self.next += 1;
         let node = Node {
@@ -212,11 +227,13 @@ impl Nodes {
             fd: None,
             opens: 0,
             recent: true,
+            in_clock: false,
             stamp: None,
         };
         self.nodes.insert(id, node);
         self.by_key.insert(key, id);
-        self.keep(id, fd);
+        let kept = self.keep(id, fd);
+        kept.inspect_err(|_| self.forget(id, 1))?;
         self.meet(key.device);
         Ok(id)
     }
@@ -270,6 +287,7 @@ impl Nodes {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.opens = node.opens.saturating_sub(1);
         }
+        self.consider(id);
     }
 
     /// Notes what the contents are like; what they were like before.
@@ -314,8 +332,8 @@ impl Nodes {
         }
     }
 
-    /// Opens a node by the names that led to it.
-    fn walk(&self, id: u64) -> Result<OwnedFd, Errno> {
+    /// Opens a node by the names that led to it, at most `budget` of them, which are taken from it.
+    fn walk(&self, id: u64, budget: &mut usize) -> Result<OwnedFd, Errno> {
         let mut names = Vec::new();
         let mut at = id;
         let directory = loop {
@@ -327,9 +345,7 @@ impl Nodes {
             }
             let place = node.place.as_ref().ok_or(Errno::STALE)?;
             // Renames by others can have made a circle.
-            if names.len() == MAX_DEPTH {
-                return Err(Errno::STALE);
-            }
+            *budget = budget.checked_sub(1).ok_or(Errno::STALE)?;
             names.push(place.name.as_c_str());
             at = place.parent;
         };
@@ -343,9 +359,13 @@ impl Nodes {
         })
     }
 
-    fn keep(&mut self, id: u64, fd: OwnedFd) -> Arc<OwnedFd> {
+    /// Keeps a descriptor of a node that has none; NFILE if there are too many that can't be closed.
+    fn keep(&mut self, id: u64, fd: OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
         if self.open >= self.max_open {
             self.close_some(self.max_open.saturating_sub(1));
+            if self.open >= self.max_open {
+                return Err(Errno::NFILE);
+            }
         }
         let fd = Arc::new(fd);
         if let Some(node) = self.nodes.get_mut(&id)
@@ -353,105 +373,50 @@ impl Nodes {
         {
             node.fd = Some(Arc::clone(&fd));
             self.open += 1;
-            self.clock.push_back(id);
         }
-        // Nodes that were forgotten leave their places in the clock behind.
-        if self.clock.len() > 2 * self.open + 64 {
-            let nodes = &self.nodes;
-            self.clock
-                .retain(|id| nodes.get(id).is_some_and(|node| node.fd.is_some()));
-        }
-        fd
+        self.consider(id);
+        Ok(fd)
     }
 
-    /// Closes descriptors until `wanted` are left, or all that are left are needed. Each node gets a second chance.
+    /// Puts a node into the clock if its descriptor can be closed.
+    fn consider(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id)
+            && id != ROOT
+            && node.fd.is_some()
+            && !node.in_clock
+            && !node.is_pinned()
+        {
+            node.in_clock = true;
+            self.clock.push_back(id);
+        }
+        // Nodes that were forgotten leave their places behind.
+        if self.clock.len() > 2 * self.open + 64 {
+            let nodes = &self.nodes;
+            self.clock.retain(|id| nodes.contains_key(id));
+        }
+    }
+
+    /// Closes descriptors until `wanted` are left, or all that are left are needed.
     fn close_some(&mut self, wanted: usize) {
-        for _ in 0..2 * self.clock.len() {
-            if self.open <= wanted {
-                return;
-            }
-            let Some(id) = self.clock.pop_front() else {
-                return;
-            };
-            let Some(node) = self.nodes.get_mut(&id).filter(|node| node.fd.is_some()) else {
+        let mut chances = SECOND_CHANCES;
+        while self.open > wanted
+            && let Some(id) = self.clock.pop_front()
+        {
+            let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };
-            if node.recent || node.opens > 0 || node.place.is_none() {
+            node.in_clock = false;
+            if node.fd.is_none() || node.is_pinned() {
+                continue;
+            }
+            if node.recent && chances > 0 {
+                chances -= 1;
                 node.recent = false;
-                self.clock.push_back(id);
+                self.consider(id);
             } else {
                 node.fd = None;
                 self.open -= 1;
             }
         }
-    }
-
-    /// The next ID, and all nodes but the root in the order of their IDs. A node is saved with its place only if it is
-    /// really there.
-    pub(super) fn save(&self) -> (u64, Vec<SavedNode>) {
-        let is_there = |id: u64, node: &Node| {
-            let found = self.walk(id).and_then(|fd| host::stat(fd.as_fd()));
-            found.is_ok_and(|stat| node.key == Some(Key::of(&stat)))
-        };
-        let saved = |(id, node): (&u64, &Node)| SavedNode {
-            id: *id,
-            lookups: node.lookups,
-            kind: node.kind,
-            place: node.place.clone().filter(|_| is_there(*id, node)),
-        };
-        let others = self.nodes.iter().filter(|(id, _)| **id != ROOT);
-        let mut nodes: Vec<_> = others.map(saved).collect();
-        nodes.sort_by_key(|node| node.id);
-        (self.next, nodes)
-    }
-
-    /// Takes up saved nodes. Those that can't be found, or are something else now, are stale. None if the data is broken.
-    pub(super) fn restore(&mut self, next: u64, saved: Vec<SavedNode>) -> Option<()> {
-        if saved.len() >= self.max {
-            return None;
-        }
-        let ids: Vec<_> = saved.iter().map(|node| node.id).collect();
-        for node in saved {
-            let known = self.nodes.contains_key(&node.id);
-            if known || node.id <= ROOT || node.id >= next || node.lookups == 0 {
-                return None;
-            }
-            let restored = Node {
-                lookups: node.lookups,
-                kind: node.kind,
-                key: None,
-                place: node.place,
-                fd: None,
-                opens: 0,
-                recent: false,
-                stamp: None,
-            };
-            self.nodes.insert(node.id, restored);
-        }
-        self.next = next;
-        for id in ids {
-            let found = self.find_again(id);
-            if found.is_none()
-                && let Some(node) = self.nodes.get_mut(&id)
-            {
-                node.place = None;
-            }
-        }
-        Some(())
-    }
-
-    fn find_again(&mut self, id: u64) -> Option<()> {
-        let fd = self.walk(id).ok()?;
-        let stat = host::stat(fd.as_fd()).ok()?;
-        let key = Key::of(&stat);
-        let node = self.nodes.get_mut(&id)?;
-        if node.kind != host::kind(&stat) || self.by_key.contains_key(&key) {
-            return None;
-        }
-        node.key = Some(key);
-        self.by_key.insert(key, id);
-        self.meet(key.device);
-        self.keep(id, fd);
-        Some(())
     }
 }

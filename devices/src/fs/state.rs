@@ -10,7 +10,7 @@ use std::ffi::CString;
 use rustix::fs::{FileType, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::config::{FsConfig, FsError};
+use super::config::{FsConfig, FsError, MAX_WAITING};
 use super::handles::Handle;
 use super::host::{LockKind, Range};
 use super::init::Session;
@@ -299,11 +299,10 @@ fn restore_handle(saved: &HandleState, server: &mut Server) -> bool {
 /// Requests that waited go on waiting.
 pub(super) fn restore_waiting(
     state: &FsState,
-    max: usize,
     waiting: &mut Waiting,
 ) -> Result<(), FsRestoreError> {
     let broken = FsRestoreError::Broken("list of requests that wait");
-    if state.waiting.len() > max {
+    if state.waiting.len() > MAX_WAITING {
         return Err(broken);
     }
     for saved in &state.waiting {

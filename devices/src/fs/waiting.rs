@@ -5,8 +5,8 @@
 //! intervals up to 128 ms. They are tried in the order in which they came. There is no limit to how long one waits, just as
 //! in fcntl(2); a signal ends it only in guests that send INTERRUPT, which Linux' virtio-fs driver does not.
 //!
-//! They count against a limit of their own, half of what a queue has room for: were all buffers of a queue waiting, no
-//! request to unlock could come. Beyond it a request fails with ENOLCK.
+//! There is a limit to how many wait: were all descriptors of a queue taken, no request to unlock could come. Beyond an
+//! eighth of the smallest queue (a request has four buffers or so) it fails with ENOLCK.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use rustix::time::{
 
 use super::config::FsError;
 use super::locks::LockRequest;
-use crate::Chain;
+use crate::{Chain, Virtqueue};
 
 const SHORTEST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(128);
@@ -38,6 +38,8 @@ pub(super) struct Waiting {
     pub(super) waiters: Vec<Waiter>,
     timer: OwnedFd,
     interval: Duration,
+    /// The most that may wait.
+    max: usize,
 }
 
 impl Waiting {
@@ -49,7 +51,20 @@ impl Waiting {
             waiters: Vec::new(),
             timer,
             interval: SHORTEST,
+            max: 0,
         })
+    }
+
+    /// Learns how large the queues are that the driver has set up.
+    pub(super) fn set_queues<'a>(&mut self, queues: impl Iterator<Item = &'a Virtqueue>) {
+        let ready = queues.filter(|queue| queue.is_ready());
+        let smallest = ready.map(|queue| queue.state().size).min();
+        self.max = usize::from(smallest.unwrap_or(0) / 8);
+    }
+
+    /// Whether there is room for one more.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiters.len() < self.max
     }
 
     /// Readable when it is time to try again.

@@ -5,6 +5,8 @@ use rustix::io::Errno;
 use super::client::{Client, LINUX_FLAGS, O_RDWR, ROOT};
 use super::number;
 use super::place::{Place, backend, config, make_host};
+use super::reply::{Args, u64_at};
+use crate::fs::wire::op;
 use crate::fs::{Fs, FsBackend};
 use crate::testing::Driver;
 
@@ -36,6 +38,14 @@ fn nodes_have_a_limit_and_forgetting_makes_room() {
     assert_eq!(client.lookup(ROOT, "3").unwrap().node, nodes[3]);
     // Listings go on without looking up.
     assert_eq!(client.list(ROOT, 4096, true).len(), 22);
+    // Nothing is made that could not be shown.
+    let full = number(Errno::NFILE);
+    assert_eq!(client.create(ROOT, "new", O_RDWR, 0o644).unwrap_err(), full);
+    assert_eq!(client.mkdir(ROOT, "new", 0o755), Err(full));
+    assert_eq!(client.symlink(ROOT, "new", "x"), Err(full));
+    assert_eq!(client.mknod(ROOT, "new", 0o1_0644, 0), Err(full));
+    assert!(!place.path("new").exists());
+    assert!(client.create(ROOT, "3", O_RDWR, 0o644).is_ok());
     client.forget(nodes[5], 100);
     assert!(client.lookup(ROOT, "10").is_ok());
 }
@@ -137,4 +147,54 @@ fn forgetting_and_looking_up_for_ever_costs_nothing() {
     // The root is never forgotten.
     client.forget(ROOT, u64::MAX);
     client.getattr(ROOT).unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_found_again_do_not_take_all_descriptors() {
+    let place = Place::new();
+    make_host(&place.path("file"), b"x");
+    let mut client = client(&place, |backend| backend.descriptors = 64);
+    let args = Args::new().u32(O_RDWR).u32(0o600).u64(0).name("/");
+    let mut nameless = Vec::new();
+    let full = loop {
+        match client.call(op::TMPFILE, ROOT, &args) {
+            Ok(reply) => {
+                let (node, fh) = (u64_at(&reply, 0), u64_at(&reply, 128));
+                client.release(node, fh).unwrap();
+                nameless.push(node);
+            }
+            Err(error) => break error,
+        }
+        assert!(nameless.len() < 64);
+    };
+    assert_eq!(full, number(Errno::NFILE));
+    assert_eq!(client.lookup(ROOT, "file"), Err(full));
+    // A name makes one that can be found again.
+    client.link(nameless[0], ROOT, "name").unwrap();
+    let file = client.lookup(ROOT, "file").unwrap();
+    assert_eq!(file.attr.size, 1);
+    client.getattr(nameless[0]).unwrap();
+    client.getattr(nameless[1]).unwrap();
+}
+
+#[test]
+fn a_file_that_is_closed_counts_as_others_do() {
+    let place = Place::new();
+    for index in 0..100 {
+        make_host(&place.path(&format!("{index}")), b"x");
+    }
+    let mut client = client(&place, |backend| backend.descriptors = 64);
+    // Each is open while the next are looked up, so all descriptors are needed at one time or another.
+    let mut open = std::collections::VecDeque::new();
+    for round in 0..3 {
+        for index in 0..100 {
+            let node = client.lookup(ROOT, &format!("{index}")).unwrap().node;
+            open.push_back((node, client.open(node, 0).unwrap().0));
+            if open.len() > 10 {
+                let (node, fh) = open.pop_front().unwrap();
+                assert_eq!(client.read(node, fh, 0, 1).unwrap(), b"x", "{round}");
+                client.release(node, fh).unwrap();
+            }
+        }
+    }
 }
