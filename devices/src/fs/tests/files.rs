@@ -96,6 +96,7 @@ fn handles_may_do_what_they_were_opened_for() {
     // What was opened can still be used when nobody may open it.
     client.setattr(file.node, &mode(0)).unwrap();
     assert_eq!(client.put(file.node, writes, 0, b"C"), Ok(1));
+    client.setattr(file.node, &mode(0o600)).unwrap();
     assert_eq!(client.open(file.node, 3), Err(number(Errno::INVAL)));
     let (_, _) = client.open(file.node, O_WRONLY | O_TRUNC).unwrap();
     assert_eq!(client.getattr(file.node).unwrap().size, 0);

@@ -6,6 +6,7 @@ mod directories;
 mod escape;
 mod files;
 mod hostile;
+mod kernel;
 mod limits;
 mod locks;
 mod names;
