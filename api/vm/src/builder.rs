@@ -153,11 +153,12 @@ impl Draft {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::request::Method::{self, Delete, Get, Patch, Put};
-    use crate::request::samples::{parse, sample};
+    use crate::request::samples::{self, parse, sample};
 
     fn builder() -> Builder {
         Builder::new("vm", "1.2.3", Metadata::DEFAULT_LIMIT)
@@ -341,5 +342,53 @@ mod tests {
         assert!(matches!(step, Step::Log(_)));
         let step = builder.apply(&sample(Put, "/metrics")).unwrap();
         assert!(matches!(step, Step::Metrics(_)));
+    }
+
+    /// One of the samples, with one of its fields changed or gone.
+    fn any_request() -> impl Strategy<Value = Option<Request>> {
+        let values = [
+            json!(0),
+            json!(2),
+            json!(u32::MAX),
+            json!("d"),
+            json!("n"),
+            json!(true),
+            json!([]),
+            json!(["n"]),
+            Value::Null,
+        ];
+        (0..samples::all().len(), 0..8_usize, 0..values.len(), 0..3).prop_map(
+            move |(row, field, value, how)| {
+                let (method, path, mut body) = samples::all().swap_remove(row);
+                if let Some(fields) = body.as_object_mut()
+                    && let Some(name) = fields.keys().nth(field).cloned()
+                {
+                    match how {
+                        0 => {
+                            fields.insert(name, values[value].clone());
+                        }
+                        1 => {
+                            fields.remove(&name);
+                        }
+                        _ => {}
+                    }
+                }
+                parse(method, path, &body).ok().map(|parsed| parsed.request)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_the_configuration_stays_right(requests in proptest::collection::vec(any_request(), 0..40)) {
+            let mut builder = builder();
+            for request in requests.iter().flatten() {
+                let _ = builder.apply(request);
+            }
+            let draft = builder.draft();
+            prop_assert!(draft.validate().is_ok());
+            let json = serde_json::to_vec(draft).unwrap();
+            prop_assert_eq!(&serde_json::from_slice::<Draft>(&json).unwrap(), draft);
+        }
     }
 }

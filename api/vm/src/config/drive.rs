@@ -98,8 +98,8 @@ pub struct DriveUpdate {
 }
 
 impl Drive {
-    /// More are of no use to 32 vCPUs.
-    pub const MAX_QUEUES: u8 = 32;
+    /// What the device has room for.
+    pub const MAX_QUEUES: u8 = 16;
     /// VIRTIO_BLK_ID_BYTES (virtio 1.3, 5.2.6).
     const MAX_SERIAL: usize = 20;
 

@@ -121,6 +121,8 @@ pub struct MemoryHotplugUpdate {
 impl MemoryHotplug {
     const MIN_SLOT: u64 = 128;
     const MIN_BLOCK: u64 = 2;
+    /// What the device keeps a note of.
+    const MAX_BLOCKS: u32 = 1 << 20;
 
     fn default_slot() -> u32 {
         128
@@ -153,6 +155,13 @@ impl MemoryHotplug {
         if !slot.is_multiple_of(block) {
             return Err(ConfigError::conflict(format!(
                 "memory-hotplug.slot_size_mib is {slot}; it must be a multiple of block_size_mib, {block}"
+            )));
+        }
+        let blocks = total / block;
+        if blocks > Self::MAX_BLOCKS {
+            return Err(ConfigError::conflict(format!(
+                "memory-hotplug has {blocks} blocks, and can have {} at most; make block_size_mib larger",
+                Self::MAX_BLOCKS
             )));
         }
         if !total.is_multiple_of(slot) {

@@ -42,9 +42,7 @@ pub use memory::{
 pub use metrics::Metrics;
 pub use mmds::{MmdsConfig, MmdsVersion};
 pub(crate) use network::INTERFACES;
-pub use network::{
-    AddressRange, LinkState, MacAddress, NetworkInterface, NetworkUpdate, NoAddress,
-};
+pub use network::{LinkState, MacAddress, NetworkInterface, NetworkUpdate, NoMacAddress};
 pub use path::{HostPath, NotUtf8};
 pub(crate) use pmem::PMEM;
 pub use pmem::{Pmem, PmemUpdate};

@@ -50,8 +50,8 @@ pub enum ShareCache {
 }
 
 impl Share {
-    /// More are of no use to 32 vCPUs.
-    pub const MAX_QUEUES: u8 = 32;
+    /// What the device has room for.
+    pub const MAX_QUEUES: u8 = 16;
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         SHARES.check(&self.tag)?;

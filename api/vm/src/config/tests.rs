@@ -18,7 +18,7 @@ fn valid() -> Value {
         "pmem": [{ "id": "p", "path_on_host": "/pmem.img", "read_only": true, "rate_limiter": limiter }],
         "network-interfaces": [
             { "iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": "06:00:AC:10:00:02", "mtu": 1500, "queues": 2,
-              "rx_rate_limiter": limiter, "tx_rate_limiter": limiter, "allowed_addresses": ["10.0.0.2", "fd00::/64"] },
+              "rx_rate_limiter": limiter, "tx_rate_limiter": limiter, "allowed_addresses": ["10.0.0.2", "fd00::2"] },
             { "iface_id": "eth1", "host_dev_name": "fd:tap", "link": "down" },
         ],
         "shares": [{ "tag": "src", "path": "/src", "read_only": true, "cache": "never", "queues": 2 }],
@@ -134,7 +134,7 @@ fn numbers_out_of_range_are_refused_with_the_range() {
     assert!(refusal("/machine-config/vcpu_count", json!("2")).contains("number from 1 to 32"));
     assert!(refusal("/machine-config/vcpu_count", Value::Null).contains("number from 1 to 32"));
     assert!(
-        refusal("/drives/0/queues", json!(33)).contains("drives.queues is 33; it must be from 1")
+        refusal("/drives/0/queues", json!(17)).contains("drives.queues is 17; it must be from 1")
     );
     assert!(
         refusal("/network-interfaces/0/mtu", json!(67)).contains("mtu is 67; it must be from 68")
@@ -214,28 +214,20 @@ fn interfaces_are_checked_against_each_other() {
     assert!(field("guest_mac", json!("01:00:5e:00:00:01")).contains("one station"));
     assert!(field("host_dev_name", json!("a-name-of-16-byte")).contains("at most 15 bytes"));
     assert!(field("host_dev_name", json!("")).contains("host_dev_name is \"\""));
-    for range in [
-        "10.0.0.1/24",
-        "10.0.0.0/33",
-        "10.0.0.0/+8",
-        "10.0.0",
-        "fd00::1/64",
-        "x",
-        "",
-    ] {
-        let sentence = field("allowed_addresses", json!([range]));
-        assert!(sentence.contains("is not an IP address"), "{sentence}");
+    for address in ["10.0.0.0/24", "10.0.0", "x", ""] {
+        let sentence = field("allowed_addresses", json!([address]));
+        assert!(sentence.contains("invalid IP address"), "{sentence}");
     }
-    assert!(field("allowed_addresses", json!([])).contains("it must have 1 to 64"));
+    let many = field("allowed_addresses", json!(vec!["10.0.0.2"; 65]));
+    assert!(
+        many.contains("there are 65; there can be at most 64"),
+        "{many}"
+    );
     assert!(refusal("/mmds-config/network_interfaces", json!(["eth9"])).contains("\"eth9\""));
     assert!(refusal("/mmds-config/network_interfaces", json!([])).contains("is empty"));
     for address in ["169.254.0.1", "169.254.255.1", "10.0.0.1"] {
         assert!(refusal("/mmds-config/ipv4_address", json!(address)).contains("link-local"));
     }
-    let range: AddressRange = "10.0.0.0/24".parse().unwrap();
-    assert!(range.contains([10, 0, 0, 255].into()) && !range.contains([10, 0, 1, 0].into()));
-    let all: AddressRange = "::/0".parse().unwrap();
-    assert!(all.contains([0, 0, 0, 0, 0, 0, 0, 1].into()) && !all.contains([10, 0, 0, 1].into()));
 }
 
 #[test]
@@ -245,6 +237,8 @@ fn memory_and_cpus_are_checked() {
     assert!(hotplug(json!({ "total_size_mib": 200 })).contains("multiple of slot_size_mib, 128"));
     assert!(hotplug(json!({ "total_size_mib": 256, "block_size_mib": 3 })).contains("power of 2"));
     assert!(hotplug(json!({ "total_size_mib": 256, "block_size_mib": 1 })).contains("from 2 to"));
+    let many = json!({ "total_size_mib": 1 << 22, "slot_size_mib": 128, "block_size_mib": 2 });
+    assert!(hotplug(many).contains("2097152 blocks"));
     let slot = json!({ "total_size_mib": 260, "slot_size_mib": 130, "block_size_mib": 4 });
     assert!(hotplug(slot).contains("multiple of block_size_mib, 4"));
     let affinity = |json: Value| refusal("/machine-config/cpu_affinity", json);

@@ -3,6 +3,8 @@
 //! The VMM gives it a listener and gets [`Calls`], which its event loop watches. A request travels there as a [`Call`]; its answer
 //! travels back and wakes the server's thread. A connection has one request under way at a time, in order; several connections
 //! do not wait for each other. Nothing here blocks but the one `poll`, and no lock is held.
+//!
+//! `tests/api/vmm.rs` is the other side in a few lines: an event loop, a [`crate::Builder`], and what follows the start.
 
 mod channel;
 mod connection;

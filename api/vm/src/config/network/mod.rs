@@ -2,9 +2,11 @@
 
 mod address;
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-pub use address::{AddressRange, MacAddress, NoAddress};
+pub use address::{MacAddress, NoMacAddress};
 
 use super::id::{Kind, MAX_ID};
 use super::number::{in_range, number, optional};
@@ -26,7 +28,7 @@ pub struct NetworkInterface {
     pub iface_id: String,
     /// The name of a TAP device, up to 15 bytes; or `fd:NAME` for one that is open already.
     pub host_dev_name: HostPath,
-    /// The guest's hardware address. Without it the guest makes one up.
+    /// The guest's hardware address. Without it one is made up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_mac: Option<MacAddress>,
     /// The largest packet, in bytes, that the guest is told of: 68 to 65535. Without it the guest decides.
@@ -49,10 +51,10 @@ pub struct NetworkInterface {
         deserialize_with = "number::<_, _, 1, { NetworkInterface::MAX_QUEUES as u64 }>"
     )]
     pub queues: u8,
-    /// The only addresses from which the guest can send; it then also sends from `guest_mac` alone. Without the field it
-    /// sends from whatever it likes. Hull's own field.
+    /// The only IP addresses from which the guest can send, with `guest_mac` as the only hardware address; of an empty list,
+    /// only that is checked. Without the field it sends from whatever it likes. Hull's own field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_addresses: Option<Vec<AddressRange>>,
+    pub allowed_addresses: Option<Vec<IpAddr>>,
     /// Whether the cable is plugged in. Hull's own field.
     #[serde(default, skip_serializing_if = "LinkState::is_up")]
     pub link: LinkState,
@@ -83,7 +85,7 @@ pub struct NetworkUpdate {
     pub tx_rate_limiter: Option<RateLimiter>,
     /// See [`NetworkInterface::allowed_addresses`]. Hull's own field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_addresses: Option<Vec<AddressRange>>,
+    pub allowed_addresses: Option<Vec<IpAddr>>,
     /// See [`NetworkInterface::link`]. Hull's own field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkState>,
@@ -92,9 +94,9 @@ pub struct NetworkUpdate {
 impl NetworkInterface {
     /// The least that IPv4 works with (RFC 791, 3.2).
     pub const MIN_MTU: u16 = 68;
-    /// More are of no use to 32 vCPUs.
-    pub const MAX_QUEUES: u8 = 32;
-    /// Most ranges in `allowed_addresses`: each packet is compared with all of them.
+    /// What the device has room for.
+    pub const MAX_QUEUES: u8 = 16;
+    /// Most entries of `allowed_addresses`: each packet is compared with all of them.
     pub const MAX_ADDRESSES: usize = 64;
     /// `IFNAMSIZ` of Linux without the zero at its end.
     const MAX_NAME: usize = 15;
@@ -183,15 +185,16 @@ fn check_limiters(rx: Option<&RateLimiter>, tx: Option<&RateLimiter>) -> Result<
     rate_limiter::check_some("network-interfaces.tx_rate_limiter.refill_time", tx)
 }
 
-fn check_addresses(ranges: Option<&[AddressRange]>) -> Result<(), ConfigError> {
-    let count = ranges.map_or(1, <[_]>::len);
-    if (1..=NetworkInterface::MAX_ADDRESSES).contains(&count) {
+fn check_addresses(addresses: Option<&[IpAddr]>) -> Result<(), ConfigError> {
+    let count = addresses.map_or(0, <[_]>::len);
+    if count <= NetworkInterface::MAX_ADDRESSES {
         return Ok(());
     }
-    Err(ConfigError::conflict(format!(
-        "network-interfaces.allowed_addresses has {count} entries; it must have 1 to {}, or be left out to allow all",
-        NetworkInterface::MAX_ADDRESSES
-    )))
+    Err(ConfigError::TooMany {
+        section: "network-interfaces.allowed_addresses",
+        count,
+        most: NetworkInterface::MAX_ADDRESSES,
+    })
 }
 
 fn one() -> u8 {
