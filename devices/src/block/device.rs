@@ -174,6 +174,7 @@ impl Block {
                 disk: &self.disk,
                 buffers: &mut self.buffers,
                 serial: &serial,
+                zeroed: 0,
             },
             flights: self.flights.as_mut(),
             limiter: &mut self.limiter,

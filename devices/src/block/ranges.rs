@@ -28,8 +28,8 @@ pub(super) fn allowed(kind: u32, features: u64) -> bool {
     features & 1 << bit != 0
 }
 
-/// Does a discard or write-zeroes request.
-pub(super) fn execute(disk: &Disk, kind: u32, ranges: Span<'_>) -> Result<(), RequestError> {
+/// Does a discard or write-zeroes request; how many bytes had to be written for it.
+pub(super) fn execute(disk: &Disk, kind: u32, ranges: Span<'_>) -> Result<u64, RequestError> {
     let count = ranges.len / RANGE;
     let most = if kind == VIRTIO_BLK_T_DISCARD {
         MAX_DISCARD_RANGES
@@ -41,15 +41,16 @@ pub(super) fn execute(disk: &Disk, kind: u32, ranges: Span<'_>) -> Result<(), Re
             "not a list of as many ranges as are allowed",
         ));
     }
+    let mut written = 0;
     for index in 0..count {
         let mut range = [0; 16];
         ranges.part(index * RANGE, RANGE).copy_out(&mut range)?;
-        one(disk, kind, range)?;
+        written += one(disk, kind, range)?;
     }
-    Ok(())
+    Ok(written)
 }
 
-fn one(disk: &Disk, kind: u32, range: [u8; 16]) -> Result<(), RequestError> {
+fn one(disk: &Disk, kind: u32, range: [u8; 16]) -> Result<u64, RequestError> {
     let [
         s0,
         s1,
@@ -91,10 +92,10 @@ fn one(disk: &Disk, kind: u32, range: [u8; 16]) -> Result<(), RequestError> {
         .filter(|offset| disk.contains(*offset, len))
         .ok_or(RequestError::BeyondEnd { sector, len })?;
     if len == 0 {
-        return Ok(());
+        return Ok(0);
     }
     let result = if is_discard || flags & UNMAP != 0 {
-        disk.punch(offset, len)
+        disk.punch(offset, len).map(|()| 0)
     } else {
         disk.zero(offset, len)
     };

@@ -136,7 +136,9 @@ impl Request {
                 }
                 filled = u64::try_from(target.copy_in(context.serial)?).unwrap_or(0);
             }
-            Self::Ranges(kind) => ranges::execute(disk, kind, source(memory, chain))?,
+            Self::Ranges(kind) => {
+                context.zeroed = ranges::execute(disk, kind, source(memory, chain))?;
+            }
         }
         if context.write_through && matches!(self, Self::Write { .. } | Self::Ranges(_)) {
             disk.flush()?;
@@ -152,6 +154,8 @@ pub(super) struct Context<'a> {
     pub(super) serial: &'a [u8; SERIAL_BYTES],
     /// Each write must be safe before it is reported as done.
     pub(super) write_through: bool,
+    /// Bytes that the last discard or write-zeroes had to write.
+    pub(super) zeroed: u64,
 }
 
 /// Whether there is room for the status, without which a request can't be answered.

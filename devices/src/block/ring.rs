@@ -172,3 +172,38 @@ impl fmt::Debug for Ring {
         f.debug_struct("Ring").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn the_ring_can_do_nothing_else() {
+        let file = tempfile::tempfile().unwrap();
+        let mut ring = Ring::new(4, &[file.as_raw_fd()]).unwrap();
+        let plain = io_uring::types::Fd(file.as_raw_fd());
+        let refused = [
+            opcode::Nop::new().build(),
+            opcode::Fsync::new(plain).build(),
+            opcode::Fallocate::new(Fixed(0), 4096).build(),
+            opcode::Close::new(plain).build(),
+        ];
+        for entry in refused {
+            // SAFETY: none of these operations has a buffer.
+            unsafe { ring.ring.submission().push(&entry).unwrap() };
+            ring.wait().unwrap();
+            assert_eq!(ring.pop(), Some((0, -libc::EACCES)));
+        }
+        // SAFETY: as above.
+        unsafe { ring.push(Operation::Sync { file: 0 }, 7).unwrap() };
+        ring.wait().unwrap();
+        assert_eq!(ring.pop(), Some((7, 0)));
+        assert!(
+            ring.ring
+                .submitter()
+                .register_eventfd(file.as_raw_fd())
+                .is_err()
+        );
+    }
+}

@@ -72,7 +72,13 @@ impl Server<'_> {
                     Request::Ranges(_) => TURN,
                     _ => request.bytes(),
                 };
-                request.execute(&mut self.context, memory, chain)
+                let result = request.execute(&mut self.context, memory, chain);
+                // Known only now, so it may leave a debt.
+                let zeroed = std::mem::take(&mut self.context.zeroed);
+                if zeroed > 0 {
+                    self.limiter.charge(zeroed, 0);
+                }
+                result
             }
         };
         self.counters.count(&request, &result);

@@ -21,12 +21,13 @@ impl Disk {
         )
     }
 
-    /// Makes a range read as zeros and keeps its space.
-    pub(super) fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+    /// Makes a range read as zeros and keeps its space; how many zeros had to be written, because the file system can't do it
+    /// by itself.
+    pub(super) fn zero(&self, offset: u64, len: u64) -> io::Result<u64> {
         let flags = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         match self.allocate(flags, offset, len) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-            result => return result,
+            result => return result.map(|()| 0),
         }
         let file = self.writable()?;
         let mut done = 0;
@@ -36,7 +37,7 @@ impl Disk {
             std::os::unix::fs::FileExt::write_all_at(file, zeros, offset + done)?;
             done += count;
         }
-        Ok(())
+        Ok(done)
     }
 
     fn allocate(&self, flags: i32, offset: u64, len: u64) -> io::Result<()> {
