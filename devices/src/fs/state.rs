@@ -193,6 +193,9 @@ fn save_waiter(waiter: &Waiter) -> WaitingState {
     }
 }
 
+/// Numbers of nodes and handles are counted up from what was saved, and must not come to an end.
+const HIGHEST: u64 = 1 << 62;
+
 /// Takes up what was saved. The server is new.
 pub(super) fn restore(state: &FsState, server: &mut Server) -> Result<(), FsRestoreError> {
     server.session = state.session;
@@ -201,9 +204,12 @@ pub(super) fn restore(state: &FsState, server: &mut Server) -> Result<(), FsRest
     }
     let nodes: Option<Vec<_>> = state.nodes.iter().map(restore_node).collect();
     nodes
-        .filter(|_| state.next_node > ROOT)
+        .filter(|_| state.next_node > ROOT && state.next_node < HIGHEST)
         .and_then(|nodes| server.nodes.restore(state.next_node, nodes))
         .ok_or(FsRestoreError::Broken("list of files"))?;
+    if state.next_handle >= HIGHEST {
+        return Err(FsRestoreError::Broken("list of open files"));
+    }
     server.handles.set_next(state.next_handle);
     for saved in &state.handles {
         if !restore_handle(saved, server) {

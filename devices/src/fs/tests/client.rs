@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::DerefMut;
 
 use super::reply::{Args, Attr, Dirent, Entry, Set, u32_at, u64_at};
-use crate::VirtioDevice;
 use crate::fs::Fs;
 use crate::fs::wire::op;
 use crate::testing::{Driver, desc};
@@ -45,8 +44,13 @@ impl Client {
         let state: crate::TransportState = postcard::from_bytes(&bytes).unwrap();
         // The old device lets go of its locks.
         self.driver.write(0x70, 0);
-        let device: Box<dyn VirtioDevice> = Box::new(restore(&state.device));
-        let driver = self.driver.restored(&state, device);
+        let device = restore(&state.device);
+        self.restored_with(&state, device)
+    }
+
+    /// The guest goes on with another device.
+    pub(super) fn restored_with(self, state: &crate::TransportState, device: Fs) -> Self {
+        let driver = self.driver.restored(state, Box::new(device));
         driver.transport.resume();
         let driver = Box::new(driver);
         let mut client = Self { driver, ..self };

@@ -6,7 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
@@ -239,6 +241,41 @@ fn locks_reach_the_host() {
         let refused = rustix::fs::flock(&other, FlockOperation::NonBlockingLockShared);
         assert_eq!(refused, Err(rustix::io::Errno::AGAIN));
     });
+}
+
+#[test]
+fn users_are_themselves_and_their_umask_counts() {
+    let place = Place::new();
+    let open = PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(place.dir.path(), open).unwrap();
+    mounted(&place, &config(), |root| {
+        std::fs::write(root.join("secret"), "secret").unwrap();
+        let secret = PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(root.join("secret"), secret).unwrap();
+        let script = "umask 027; echo x > file && mkdir dir && ln -s x link && mkfifo fifo &&
+            ! cat secret 2>/dev/null && ! chown 0 file 2>/dev/null && rm -f link && ln -s y link";
+        let status = Command::new("sh")
+            .args(["-c", script])
+            .uid(1234)
+            .gid(5678)
+            .current_dir(&root)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    });
+    if !place.path("file").exists() {
+        return;
+    }
+    for (name, mode) in [
+        ("file", 0o640),
+        ("dir", 0o750),
+        ("fifo", 0o640),
+        ("link", 0o777),
+    ] {
+        let status = std::fs::symlink_metadata(place.path(name)).unwrap();
+        assert_eq!((status.uid(), status.gid()), (1234, 5678), "{name}");
+        assert_eq!(status.mode() & 0o7777, mode, "{name}");
+    }
 }
 
 #[test]

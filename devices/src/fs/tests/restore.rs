@@ -1,6 +1,8 @@
 //! A share that is saved and restored, on a directory that may have changed.
 
-use super::client::{Client, O_RDWR, ROOT};
+use proptest::prelude::*;
+
+use super::client::{Client, LINUX_FLAGS, O_RDWR, ROOT};
 use super::place::{Place, backend, config, make_host};
 use super::reply::Args;
 use super::{number, restored};
@@ -140,6 +142,8 @@ fn tampered_states_lead_nowhere() {
         &|state| state.session = None,
         &|state| state.next_node = 2,
         &|state| state.next_node = 0,
+        &|state| state.next_node = u64::MAX,
+        &|state| state.next_handle = u64::MAX,
         &|state| state.nodes[0].id = ROOT,
         &|state| state.nodes[0].id = 0,
         &|state| state.nodes[1].id = state.nodes[0].id,
@@ -175,5 +179,54 @@ fn tampered_states_lead_nowhere() {
         let device = restore(change);
         assert!(device.is_ok(), "{index}: {device:?}");
         let _ = device.unwrap().save();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_damage_gives_an_error_or_a_share_that_works(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let place = Place::new();
+        make_host(&place.path("file"), b"contents");
+        let mut client = place.client();
+        let file = client.lookup(ROOT, "file").unwrap().node;
+        let (fh, _) = client.open(file, O_RDWR).unwrap();
+        let lock = |owner| Args::new().u64(fh).u64(owner).u64(0).u64(9).u32(1).u32(0).u64(0);
+        client.call(op::SETLK, file, &lock(1)).unwrap();
+        client.send(op::SETLKW, file, &lock(2), 0x9000, 16);
+        client.driver.transport.pause();
+        let mut whole = client.driver.transport.save();
+        let DeviceState::Fs(state) = &whole.device else {
+            panic!("{whole:?}");
+        };
+        let mut bytes = postcard::to_stdvec(state).unwrap();
+        for (index, byte) in damage {
+            let at = index.index(bytes.len());
+            bytes[at] ^= byte;
+        }
+        let Ok(state) = postcard::from_bytes::<FsState>(&bytes) else {
+            return Ok(());
+        };
+        client.driver.write(0x70, 0);
+        let Ok(device) = Fs::restore(config(), &state, backend(&place.share())) else {
+            return Ok(());
+        };
+        whole.device = DeviceState::Fs(state);
+        let mut client = client.restored_with(&whole, device);
+        // It goes on with what it has, or finds that a request was not the driver's.
+        if !client.driver.is_lost() {
+            client.driver.rings[1].used();
+            let _ = client.lookup(ROOT, "file");
+            let _ = client.read(file, fh, 0, 8);
+            let _ = client.release(file, fh);
+            client.driver.rings[1].used();
+        }
+        client.driver.start(u64::MAX);
+        client.init(LINUX_FLAGS);
+        let entry = client.lookup(ROOT, "file").unwrap();
+        prop_assert_eq!(entry.attr.size, 8);
     }
 }
