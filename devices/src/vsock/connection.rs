@@ -94,6 +94,8 @@ pub(super) struct Connection {
     /// Directions that have ended, as SHUTDOWN flags: what the guest said, and what the host's side means to say.
     guest_ended: u32,
     host_ended: u32,
+    /// What the stream was already told of what the guest said.
+    carried_out: u32,
 }
 
 impl Connection {
@@ -129,6 +131,7 @@ impl Connection {
             hung_up: false,
             guest_ended: 0,
             host_ended: 0,
+            carried_out: 0,
         }
     }
 
@@ -382,11 +385,17 @@ impl Connection {
     /// Carries out on the stream what the guest has ended, once what it sent before is through.
     fn settle(&mut self) {
         if let Some(stream) = &self.stream {
-            // Ending twice does nothing, and a peer that is gone needs no telling.
-            if self.guest_ended & NO_RECEIVE != 0 {
+            // Once each, for the kernel makes an event of every time, and an event brings this here again. A peer that is
+            // gone needs no telling.
+            let mut due = self.guest_ended & !self.carried_out;
+            if !self.backlog.is_empty() {
+                due &= !NO_SEND;
+            }
+            self.carried_out |= due;
+            if due & NO_RECEIVE != 0 {
                 let _ = rustix::net::shutdown(stream, Shutdown::Read);
             }
-            if self.guest_ended & NO_SEND != 0 && self.backlog.is_empty() {
+            if due & NO_SEND != 0 {
                 let _ = rustix::net::shutdown(stream, Shutdown::Write);
             }
         }

@@ -37,6 +37,21 @@ fn what_the_guest_asks_for_wrongly_is_reset() {
 }
 
 #[test]
+fn an_end_that_has_no_room_with_the_guest_does_not_keep_the_host_busy() {
+    let (host, mut driver) = start();
+    let mut far = connect(&mut driver, &host, 1);
+    // It takes the last buffer of the guest.
+    far.write_all(b"data").unwrap();
+    driver.run();
+    send(&mut driver, 1, SERVICE, Op::Shutdown, NO_SEND, b"");
+    drop(far);
+    // It would panic if the event loop never came to rest.
+    driver.run();
+    let ops: Vec<_> = receive(&mut driver).iter().map(|got| got.0.op).collect();
+    assert_eq!(ops, [Op::Data as u16, Op::Shutdown as u16]);
+}
+
+#[test]
 fn a_second_request_on_a_connection_resets_it() {
     let (host, mut driver) = start();
     let mut far = connect(&mut driver, &host, 1);
