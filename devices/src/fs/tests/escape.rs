@@ -1,6 +1,7 @@
 //! Ways out of the directory, none of which may lead anywhere.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -123,18 +124,27 @@ fn a_directory_that_becomes_a_link_stays_what_it_was() {
     assert!(place.path("was/new").exists());
 }
 
-/// Exchanges two names as fast as it can while `guest` is at work.
-fn while_swapping(one: &std::path::Path, other: &std::path::Path, guest: impl FnOnce()) {
+/// Ends what runs beside a test, also when an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Exchanges two names as fast as it can, where both are there, while `guest` is at work.
+fn while_swapping(one: &Path, other: &Path, guest: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let flags = RenameFlags::EXCHANGE;
-                rustix::fs::renameat_with(CWD, one, CWD, other, flags).unwrap();
+                let _ = rustix::fs::renameat_with(CWD, one, CWD, other, flags);
             }
         });
+        let _stop = Stop(&stop);
         guest();
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -221,24 +231,22 @@ fn a_hard_link_put_in_place_of_a_new_file_keeps_its_owner() {
     std::fs::hard_link(place.path("victim"), place.path("decoy")).unwrap();
     let mut client = place.client();
     (client.uid, client.gid) = (1234, 1234);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let flags = RenameFlags::EXCHANGE;
-                let (new, decoy) = (place.path("new"), place.path("decoy"));
-                let _ = rustix::fs::renameat_with(CWD, &new, CWD, &decoy, flags);
-            }
-        });
+    let victim = place.path("victim");
+    let decoy = place.path("decoy");
+    let mut hits = 0;
+    while_swapping(&place.path("new"), &decoy, || {
         for _ in 0..1000 {
             let _ = client.mknod(ROOT, "new", 0o1_0644, 0);
             let _ = client.unlink(ROOT, "new");
-            if !place.path("decoy").exists() {
-                std::fs::hard_link(place.path("victim"), place.path("decoy")).unwrap();
+            // While there is no "new" nothing is exchanged, so the decoy can be laid again.
+            if std::fs::metadata(&victim).unwrap().nlink() == 1 {
+                hits += 1;
+                std::fs::remove_file(&decoy).unwrap();
+                std::fs::hard_link(&victim, &decoy).unwrap();
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
+    println!("exchanged {hits} times before it was unlinked");
     let status = std::fs::metadata(place.path("victim")).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::uid(&status), 0);
+    assert_eq!(status.uid(), 0);
 }
