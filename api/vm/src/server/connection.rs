@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, recv};
 
 use super::Limits;
 use super::channel::{CallNumber, Caller};
@@ -90,9 +91,14 @@ impl Connection {
         self.state == State::Closed
     }
 
-    /// Between two requests, so that it can be closed without harm.
+    /// Between two requests for some time now, with nothing more to read, so that it can be closed without harm.
     pub(super) fn is_idle(&self) -> bool {
-        self.state == State::Reading && !self.parser.in_request()
+        let recent = self.active.elapsed() < self.limits.place_time;
+        if recent || self.state != State::Reading || self.parser.in_request() {
+            return false;
+        }
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !matches!(recv(&self.stream, &mut [0_u8; 1], flags), Ok((1, _)))
     }
 
     /// The VMM has a request of it, or the client has not yet taken an answer.

@@ -9,9 +9,11 @@ pub struct Limits {
     pub max_payload: usize,
     /// Most bytes of a request's line and header fields together.
     pub max_head: usize,
-    /// Most connections at once. For one more, the one that has been idle for longest is closed; where none is idle, the new one
-    /// is refused.
+    /// Most connections at once.
     pub max_connections: usize,
+    /// How long a connection must have been idle to be closed in favour of one more, and how long that one waits for a place
+    /// before it is refused.
+    pub place_time: Duration,
     /// From the first byte of a request to its last.
     pub request_time: Duration,
     /// For the VMM to answer.
@@ -27,6 +29,7 @@ impl Default for Limits {
             max_payload: 51_200,
             max_head: 16 << 10,
             max_connections: 16,
+            place_time: Duration::from_secs(1),
             request_time: Duration::from_secs(10),
             // A snapshot of a large guest to a slow disk takes minutes.
             answer_time: Duration::from_secs(600),

@@ -39,6 +39,8 @@ pub struct Server {
     connections: Vec<Connection>,
     /// No connections are accepted until then.
     breath: Option<Instant>,
+    /// There is no place for another connection, and from then on they are refused.
+    full: Option<Instant>,
 }
 
 /// The thread of a server. Dropped, it runs on for as long as its process.
@@ -71,6 +73,7 @@ impl Server {
             stop: Bell::new()?,
             connections: Vec::new(),
             breath: None,
+            full: None,
         };
         Ok((server, calls))
     }
@@ -115,13 +118,15 @@ impl Server {
     /// answers are waited for.
     fn wait(&self, until: Option<Instant>) -> io::Result<Ready> {
         let ending = until.is_some();
+        let refuses = self.refuses();
         let deadlines = self.connections.iter().filter_map(Connection::deadline);
-        let first = deadlines.chain(until).chain(self.breath).min();
+        let first = deadlines.chain(until).chain(self.breath);
+        let first = first.chain(self.full.filter(|_| !refuses)).min();
         let time = first.map(|first| first.saturating_duration_since(Instant::now()));
         // Cannot fail: it is at most days.
         let time = time.and_then(|time| Timespec::try_from(time).ok());
 
-        let listens = !ending && self.breath.is_none();
+        let listens = !ending && self.breath.is_none() && (self.full.is_none() || refuses);
         let only_if = |asked| {
             if asked {
                 PollFlags::IN
@@ -176,11 +181,21 @@ impl Server {
         self.connections
             .retain(|connection| !connection.is_closed());
         self.breath = self.breath.filter(|breath| *breath > now);
+        self.full = match self.has_place() {
+            true => None,
+            false => self
+                .full
+                .or_else(|| now.checked_add(self.limits.place_time)),
+        };
     }
 
     fn accept(&mut self) {
         // As many as are likely to come at once; the others in the next turn.
         for _ in 0..self.limits.max_connections.max(1) {
+            if !self.has_place() && !self.refuses() {
+                // Perhaps there is one after the next turn, or a later one.
+                return;
+            }
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -194,7 +209,7 @@ impl Server {
             let Ok(mut connection) = Connection::new(stream, self.limits) else {
                 continue;
             };
-            if self.has_room() {
+            if self.make_place() {
                 self.connections.push(connection);
             } else {
                 connection.refuse();
@@ -202,8 +217,19 @@ impl Server {
         }
     }
 
-    /// Whether one more connection can be had, for which an idle one may have to go.
-    fn has_room(&mut self) -> bool {
+    /// Whether there has been no place for so long that connections are refused.
+    fn refuses(&self) -> bool {
+        self.full.is_some_and(|full| full <= Instant::now())
+    }
+
+    /// Whether one more connection can be had.
+    fn has_place(&self) -> bool {
+        self.connections.len() < self.limits.max_connections
+            || self.connections.iter().any(Connection::is_idle)
+    }
+
+    /// Makes sure that one more connection can be had, for which an idle one may have to go.
+    fn make_place(&mut self) -> bool {
         if self.connections.len() < self.limits.max_connections {
             return true;
         }

@@ -1,6 +1,7 @@
 //! What the server does with clients of all kinds.
 
 use std::io::{ErrorKind, Write};
+use std::thread;
 use std::time::Duration;
 
 use hull_vm_api::server::Limits;
@@ -237,6 +238,7 @@ fn a_client_that_takes_no_answers_is_given_up() {
 fn idle_connections_make_room_and_busy_ones_do_not() {
     let limits = Limits {
         max_connections: 3,
+        place_time: SHORT,
         ..Limits::default()
     };
     let vmm = Vmm::with(limits);
@@ -270,6 +272,24 @@ fn idle_connections_make_room_and_busy_ones_do_not() {
     );
     assert!(refused.end().is_empty());
     assert_eq!(fourth.ask("{}").status, 204);
+}
+
+#[test]
+fn a_crowd_is_served_one_after_the_other() {
+    let limits = Limits {
+        max_connections: 2,
+        place_time: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let vmm = Vmm::with(limits);
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut wire = Wire::connect(&vmm.socket());
+                assert_eq!(wire.ask(bare("GET /")).status, 200);
+            });
+        }
+    });
 }
 
 #[test]
@@ -312,19 +332,24 @@ fn a_vmm_that_does_not_answer_is_told_of() {
         "{answer:?}"
     );
     late.answer(Ok(Reply::Done));
+    server.stop().unwrap();
+}
 
-    // A call that is dropped, and calls that nobody takes, are answered too.
+#[test]
+fn a_vmm_that_goes_away_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, calls) = serve(&socket_in(directory.path()), Limits::default());
     let mut wire = Wire::connect(&socket_in(directory.path()));
     wire.send(bare("GET /"));
     drop(next_call(&calls));
     let answer = wire.answer();
+    assert_eq!(answer.status, 500);
     assert!(
         answer.body.contains("ended before it answered"),
         "{answer:?}"
     );
     drop(calls);
-    let answer = wire.ask(bare("GET /"));
-    assert_eq!(answer.status, 500);
+    assert_eq!(wire.ask(bare("GET /")).status, 500);
     server.stop().unwrap();
 }
 
