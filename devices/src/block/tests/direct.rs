@@ -1,6 +1,6 @@
 //! Files opened with O_DIRECT.
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use super::*;
 use crate::block::DiskError;
@@ -22,8 +22,6 @@ fn direct(bytes: &[u8]) -> Option<(File, File)> {
         }
     }
 }
-
-use std::os::unix::fs::FileExt;
 
 #[test]
 fn aligned_and_unaligned_buffers_of_the_guest_work() {
@@ -100,4 +98,41 @@ fn the_guest_learns_of_large_blocks_and_of_no_half_ones() {
         Disk::file(file, true),
         Err(DiskError::DirectSize { len: 8292, .. })
     ));
+}
+
+/// The thread that began the requests is not the one that waits for their end, and the kernel needs the former to end them.
+#[test]
+fn another_thread_can_stop_the_disk_while_requests_are_in_flight() {
+    let original = pattern(1 << 20, 4);
+    let Some((_plain, file)) = direct(&original) else {
+        return;
+    };
+    let disk = Disk::file(file, false).unwrap();
+    let mut driver = Driver::ready(block(ring(), disk));
+    driver.put(HEADER, &[0; 16]);
+    let request = [
+        desc(HEADER, 16, false),
+        desc(DATA, 128 << 10, true),
+        desc(STATUS, 1, true),
+    ];
+    let mut done = 0;
+    driver.beside_its_loop(|driver, rings| {
+        for _ in 0..30 {
+            for _ in 0..20 {
+                rings[0].add(&request);
+            }
+            driver.write(0x50, 0);
+            // Sometimes before the loop has seen it, sometimes in the midst of it.
+            std::thread::yield_now();
+            let state = driver.transport.save();
+            assert_eq!(state.queues[0].next_avail, state.queues[0].next_used);
+            driver.transport.resume();
+            while rings[0].outstanding() > 0 {
+                done += rings[0].used().len();
+                std::thread::yield_now();
+            }
+        }
+    });
+    assert_eq!(done, 600);
+    assert!(driver.get(DATA, 128 << 10) == original[..128 << 10]);
 }
