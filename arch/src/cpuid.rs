@@ -27,6 +27,9 @@ const TOPOLOGY_AMD: u32 = 0x8000_001e;
 /// Leaf 1.
 const ECX_X2APIC: u32 = 1 << 21;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
+/// The guest's kernel uses XSAVE: a copy of CR4.OSXSAVE, which KVM makes where it can. A guest whose kernel does not would
+/// find the host's otherwise, and its programs would use vector registers that their kernel does not save.
+const ECX_OSXSAVE: u32 = 1 << 27;
 const ECX_HYPERVISOR: u32 = 1 << 31;
 const EDX_HTT: u32 = 1 << 28;
 /// The line that CLFLUSH flushes, in units of eight bytes.
@@ -152,6 +155,7 @@ fn adjust(entry: &mut kvm_cpuid_entry2, index: u8, topology: Topology, host: Hos
                 | apic_id << 24;
             entry.ecx |= ECX_HYPERVISOR | ECX_X2APIC;
             set(&mut entry.ecx, ECX_TSC_DEADLINE, host.tsc_deadline);
+            set(&mut entry.ecx, ECX_OSXSAVE, false);
             set(&mut entry.edx, EDX_HTT, vcpus > 1);
         }
         CACHES_INTEL if entry.eax & 0x1f != 0 => {
@@ -336,6 +340,18 @@ mod tests {
         };
         assert!(named(b"AuthenticAMD"));
         assert!(!named(b"GenuineIntel"));
+    }
+
+    #[test]
+    fn xsave_is_not_in_use_before_the_guest_says_so() {
+        let host = kvm_cpuid_entry2 {
+            ecx: ECX_OSXSAVE,
+            ..leaf(FEATURES, 0)
+        };
+        let supported = CpuId::from_entries(&[host]).expect("entries");
+        let cpuid = normalise(&supported, 0, Topology::new(1, false), Host::default());
+        let entry = find(&cpuid.expect("entries"), FEATURES, 0);
+        assert_eq!(entry.ecx & ECX_OSXSAVE, 0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Exit {
     MmioRead,
     /// The guest wrote where there is no memory.
     MmioWrite,
+    /// An instruction that KVM's emulator does not know was carried out here.
+    Emulated,
     /// A signal interrupted the vCPU.
     Interrupted,
     /// Anything else.
@@ -23,11 +25,12 @@ pub enum Exit {
     Unclaimed,
 }
 
-const NAMES: [(Exit, &str); 7] = [
+const NAMES: [(Exit, &str); 8] = [
     (Exit::IoIn, "io_in"),
     (Exit::IoOut, "io_out"),
     (Exit::MmioRead, "mmio_read"),
     (Exit::MmioWrite, "mmio_write"),
+    (Exit::Emulated, "emulated"),
     (Exit::Interrupted, "interrupted"),
     (Exit::Other, "other"),
     (Exit::Unclaimed, "unclaimed"),

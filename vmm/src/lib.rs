@@ -11,6 +11,7 @@ mod control;
 pub mod counters;
 mod cpu;
 mod diagnosis;
+mod emulate;
 pub mod ending;
 mod error;
 pub mod files;

@@ -16,8 +16,8 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use crate::bus::Bus;
 use crate::counters::{Counters, Exit};
 use crate::ending::Ending;
-use crate::kick;
 use crate::timeline::{Stage, Timeline};
+use crate::{emulate, kick};
 
 /// Enough for the deepest device, with room to spare.
 const STACK: usize = 256 * 1024;
@@ -46,7 +46,7 @@ pub(crate) struct Vcpu {
     fd: VcpuFd,
     shared: Shared,
     /// It must not go while a vCPU can still run.
-    _memory: GuestMemory,
+    memory: GuestMemory,
 }
 
 impl Vcpu {
@@ -57,7 +57,7 @@ impl Vcpu {
             index,
             fd,
             shared,
-            _memory: memory,
+            memory,
         }
     }
 
@@ -116,6 +116,10 @@ impl Vcpu {
                     return ending.announce_with(ExitCause::TripleFault, detail);
                 }
                 Ok(VcpuExit::InternalError) => {
+                    if let Ok(true) = emulate::step(&mut self.fd, &self.memory) {
+                        counters.count(Exit::Emulated);
+                        continue;
+                    }
                     counters.count(Exit::Other);
                     let detail = crate::diagnosis::internal_error(self.index, &mut self.fd);
                     return ending.announce_with(ExitCause::KvmFailure, detail);

@@ -1,16 +1,23 @@
 //! Linux on the whole machine: it boots, finds what there is, and its ends arrive as what they are.
 
 mod common;
+#[path = "common/vector.rs"]
+mod vector;
 
 use std::fs;
 
-use common::guest::{Then, initramfs};
+use common::guest::{Then, initramfs, initramfs_of};
 use common::{Ended, Vm, guest_file, no_kvm};
 use hull_vm_api::ExitCause;
 use serde_json::json;
 
 /// A machine with the guest kernel, this host's arguments, and an init that prints a line.
 fn linux(vcpus: u8, more_args: &str, then: Then) -> Vm {
+    linux_with(vcpus, more_args, &initramfs(then))
+}
+
+/// The same with another initramfs.
+fn linux_with(vcpus: u8, more_args: &str, initramfs: &[u8]) -> Vm {
     let profile = hull_vmm::probe::run().unwrap();
     // A stall says that the test machine is busy, and what Linux does about it does not work on every KVM.
     let args = format!(
@@ -19,7 +26,7 @@ fn linux(vcpus: u8, more_args: &str, then: Then) -> Vm {
     );
     let vm = Vm::empty();
     let initrd = vm.path("initrd");
-    fs::write(&initrd, initramfs(then)).unwrap();
+    fs::write(&initrd, initramfs).unwrap();
     let kernel = guest_file("vmlinux");
     vm.set("/boot-source/kernel_image_path", json!(kernel))
         .set("/boot-source/initrd_path", json!(initrd))
@@ -54,6 +61,22 @@ fn linux_with_acpi_panics_when_init_ends() {
     let console = &ended.stdout;
     assert!(console.contains("Attempted to kill init"), "{console}");
     found_its_device(&vm, &ended);
+}
+
+#[test]
+fn programs_keep_their_vector_registers_from_each_other() {
+    if no_kvm() {
+        return;
+    }
+    if !std::arch::is_x86_feature_detected!("avx") {
+        println!("SKIPPED: this processor has no AVX");
+        return;
+    }
+    let vm = linux_with(1, "acpi=off", &initramfs_of(vector::init()));
+    let ended = vm.run();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+    let console = &ended.stdout;
+    assert!(console.contains("registers kept"), "{console}");
 }
 
 /// The driver of the one virtio device read its registers, and none of them was found twice.

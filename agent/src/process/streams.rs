@@ -219,24 +219,32 @@ impl Output {
         if ended {
             limit = limit.min(self.after_exit);
         }
-        let mut piece = Vec::new();
+        // The header's place is kept before the data comes, so that the data need not be moved.
+        let start = outgoing.len();
+        outgoing.extend_from_slice(&header(self.stream, 0));
         let result = match limit {
             0 => Ok(0),
-            _ => read::append(source, &mut piece, limit),
+            _ => read::append(source, outgoing, limit),
         };
         match result {
             Ok(count @ 1..) => {
-                outgoing.extend_from_slice(&header(self.stream, count));
-                outgoing.extend_from_slice(&piece);
+                let place = outgoing.get_mut(start..);
+                if let Some(place) = place.and_then(|frame| frame.first_chunk_mut()) {
+                    *place = header(self.stream, count);
+                }
                 self.window.sent(count);
                 if ended {
                     self.after_exit -= count;
                 }
                 Progress::Sent
             }
-            Err(Errno::AGAIN | Errno::INTR) if !ended => Progress::Blocked,
+            Err(Errno::AGAIN | Errno::INTR) if !ended => {
+                outgoing.truncate(start);
+                Progress::Blocked
+            }
             // The end of a pipe; EIO is the end of a terminal.
             _ => {
+                outgoing.truncate(start);
                 self.source = None;
                 Progress::Ended
             }

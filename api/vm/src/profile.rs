@@ -111,18 +111,17 @@ pub struct Costs {
     pub cpuid_user: Option<u64>,
 }
 
-/// Features that Linux must not use if an instruction fails, by their names for `clearcpuid=`. Linux hides with XSAVE what
-/// builds on it (AVX, AVX2, FMA and so on).
-const FEATURES: [(Instruction, &str); 23] = [
+/// Features that Linux must not use if an instruction fails, by their names for `clearcpuid=`. XSAVE and XRSTOR in their
+/// plain form are not among them: where KVM gives up at them the VMM carries them out. Nor are AVX and what is wider:
+/// programs have them whatever their kernel does, so it must know them, to save and restore their registers.
+const FEATURES: [(Instruction, &str); 21] = [
     (Instruction::Popcnt, "popcnt"),
     (Instruction::Cmpxchg16b, "cx16"),
     (Instruction::Xsetbv, "xsave"),
-    (Instruction::Xsave, "xsave"),
-    (Instruction::Xrstor, "xsave"),
     (Instruction::Xsaveopt, "xsaveopt"),
     (Instruction::Xsavec, "xsavec"),
-    (Instruction::Vzeroupper, "avx"),
-    (Instruction::Vpxor, "avx2"),
+    (Instruction::Xsavec, "xsaves"),
+    (Instruction::Xsave, "pku"),
     (Instruction::Andn, "bmi1"),
     (Instruction::Rorx, "bmi2"),
     (Instruction::Movbe, "movbe"),
@@ -139,7 +138,16 @@ const FEATURES: [(Instruction, &str); 23] = [
     (Instruction::Rdseed, "rdseed"),
 ];
 /// What Linux hides by itself when XSAVE is hidden.
-const WITH_XSAVE: [&str; 4] = ["xsaveopt", "xsavec", "avx", "avx2"];
+const WITH_XSAVE: [&str; 4] = ["xsaveopt", "xsavec", "xsaves", "pku"];
+
+/// Instructions of the vector unit and of the x87. If one fails the kernel must do without, while programs do not.
+const VECTOR: [Instruction; 5] = [
+    Instruction::Fwait,
+    Instruction::Xsave,
+    Instruction::Xrstor,
+    Instruction::Vzeroupper,
+    Instruction::Vpxor,
+];
 
 /// Features that cost an interpreted kernel more than they give: byte-wise string instructions, which the emulator walks
 /// byte by byte, and protections against its own programs that its memory does not have there.
@@ -175,6 +183,10 @@ impl HostProfile {
         if self.interpreted() && self.syscall == SyscallEntry::Kernel {
             // For other kernels, where they boot at all; Hull's own does not move itself.
             args.push("nokaslr".to_owned());
+        }
+        if VECTOR.iter().any(|instruction| self.fails(*instruction)) {
+            // Hull's kernel only: no other boots where these fail.
+            args.push("nokernelfpu".to_owned());
         }
         let features = self.hidden_features();
         if !features.is_empty() {

@@ -89,12 +89,14 @@ pub(crate) enum Then {
     Exit,
 }
 
+/// Where init is loaded.
+const INIT_BASE: u32 = 0x40_0000;
 /// What init of [`initramfs`] prints; the zero becomes the mask of the CPUs that it may use, as a digit.
 const LINE: &str = "init runs on CPUs 0\n";
 
 /// An uncompressed newc cpio with `/dev/console` and `/init`, which prints a line and ends the machine.
 pub(crate) fn initramfs(then: Then) -> Vec<u8> {
-    let base = 0x40_0000_u32;
+    let base = INIT_BASE;
     let text_at = 128; // behind the instructions
     let text = base + HEADERS + text_at;
     let length = u32::try_from(LINE.len()).unwrap();
@@ -136,11 +138,15 @@ pub(crate) fn initramfs(then: Then) -> Vec<u8> {
     code.resize(text_at as usize, 0x90);
     code.extend(LINE.as_bytes());
     code.extend([0; 16]); // the mask
+    initramfs_of(&code)
+}
 
+/// The same with another init, whose code works at any address.
+pub(crate) fn initramfs_of(code: &[u8]) -> Vec<u8> {
     let mut cpio = Vec::new();
     entry(&mut cpio, "dev", 0o040_755, (0, 0), &[]);
     entry(&mut cpio, "dev/console", 0o020_600, (5, 1), &[]);
-    entry(&mut cpio, "init", 0o100_755, (0, 0), &elf(base, &code));
+    entry(&mut cpio, "init", 0o100_755, (0, 0), &elf(INIT_BASE, code));
     entry(&mut cpio, "TRAILER!!!", 0, (0, 0), &[]);
     cpio
 }

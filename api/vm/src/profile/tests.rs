@@ -38,7 +38,7 @@ fn every_failure_hides_its_feature_once() {
         Popcnt, Cmpxchg16b, Xsave, Xrstor, Vzeroupper, Vpxor, Andn, Rorx, Clac, Stac,
     ];
     let mut profile = emulated(&failing);
-    let hidden = "clearcpuid=popcnt,cx16,xsave,bmi1,bmi2,smap,erms,fsrm,smep,umip,pcid";
+    let hidden = "nokernelfpu clearcpuid=popcnt,cx16,pku,bmi1,bmi2,smap,erms,fsrm,smep,umip,pcid";
     assert_eq!(
         profile.kernel_args(),
         format!("mitigations=off rodata=off tick_stride=5 nokaslr {hidden}")
@@ -58,8 +58,12 @@ fn a_single_failure_on_a_processor_hides_only_that() {
         profile.kernel_args()
     };
     assert_eq!(fail(Instruction::Movbe), "clearcpuid=movbe");
-    assert_eq!(fail(Instruction::Vpxor), "clearcpuid=avx2,movbe");
-    assert_eq!(fail(Instruction::Xsave), "clearcpuid=xsave,movbe");
+    assert_eq!(fail(Instruction::Vpxor), "nokernelfpu clearcpuid=movbe");
+    assert_eq!(fail(Instruction::Xsave), "nokernelfpu clearcpuid=pku,movbe");
+    assert_eq!(
+        fail(Instruction::Xsetbv),
+        "nokernelfpu clearcpuid=xsave,movbe"
+    );
 }
 
 #[test]
