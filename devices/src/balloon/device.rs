@@ -1,56 +1,22 @@
 //! The behaviour of virtio-balloon.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-
-use super::config::{self, BalloonConfig, PAGE_SIZE};
+use super::config::{self, BalloonConfig};
+use super::counters::BalloonCounters;
 use super::hinting::{Hinting, HintingStatus};
+use super::pages;
 use super::roles::{self, Role};
 use super::state::{BalloonError, BalloonState};
 use super::statistics::BalloonStatistics;
+use super::ticker::Ticker;
+use crate::QueueState;
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::Span;
-use crate::queue::total_len;
-use crate::reclaim::{self, Ranges, Reclaimed};
+use crate::reclaim::{self, Ranges};
 use crate::worker::{Outcome, Worker};
-use crate::{Chain, GuestMemory, QueueState};
 
 const QUEUES: &[u16; roles::QUEUES] = &[256; roles::QUEUES];
-/// The most pages in one request for inflation. Linux names 256 at once, other drivers up to 1024.
-const MAX_PFNS: u64 = 16 << 10;
-/// Bytes of a page's number.
-const PFN: u64 = 4;
-/// Bytes after whose return others have their turn.
-const TURN: u64 = 64 << 20;
-
-/// What a balloon did since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct BalloonCounters {
-    /// Requests to inflate.
-    pub inflates: u64,
-    /// Requests to deflate.
-    pub deflates: u64,
-    /// Buffers of statistics.
-    pub statistics_updates: u64,
-    /// Reports of free pages.
-    pub reports: u64,
-    /// Hints at free pages, those outside of a run included.
-    pub hints: u64,
-    /// Bytes that went back to the host by inflation.
-    pub inflated_bytes: u64,
-    /// Bytes that went back by reports.
-    pub reported_bytes: u64,
-    /// Bytes that went back by hints.
-    pub hinted_bytes: u64,
-    /// Bytes that were named and stayed: outside of the guest's memory, or parts of huge pages.
-    pub left_bytes: u64,
-    /// Requests that could not be understood, and calls that the host's kernel refused.
-    pub failures: u64,
-}
 
 /// A balloon.
 #[derive(Debug)]
@@ -61,7 +27,7 @@ pub struct Balloon {
     statistics: BalloonStatistics,
     /// Whether the driver's buffer goes back, so that it fills it again.
     statistics_due: bool,
-    timer: OwnedFd,
+    ticker: Ticker,
     worker: Worker,
     roles: [Option<Role>; roles::QUEUES],
     ranges: Ranges,
@@ -87,24 +53,20 @@ impl Balloon {
     /// # Errors
     /// [`BalloonError::Timer`] if the kernel has no more descriptors.
     pub fn restore(state: &BalloonState) -> Result<Self, BalloonError> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|error| BalloonError::Timer(error.into()))?;
-        let balloon = Self {
+        let ticker =
+            Ticker::new(state.config.statistics_interval_s).map_err(BalloonError::Timer)?;
+        Ok(Self {
             config: state.config,
             actual_pages: state.actual_pages,
             hinting: state.hinting,
             statistics: BalloonStatistics::default(),
             statistics_due: false,
-            timer,
+            ticker,
             worker: Worker::default(),
             roles: [None; roles::QUEUES],
             ranges: Ranges::default(),
             counters: BalloonCounters::default(),
-        };
-        let interval = state.config.statistics_interval_s;
-        balloon.set_timer(i64::from(interval), 0)?;
-        Ok(balloon)
+        })
     }
 
     /// What the balloon is told to be now.
@@ -155,7 +117,8 @@ impl Balloon {
             });
         }
         self.config.statistics_interval_s = seconds;
-        self.set_timer(0, 1)
+        self.ticker.restart(seconds);
+        Ok(())
     }
 
     /// Asks the guest once for its free pages, which go back to the host as they come. With `acknowledge_on_stop` the guest may use
@@ -201,24 +164,6 @@ impl Balloon {
         }
     }
 
-    /// Sets the timer for the statistics, and for when it goes off first. Without statistics it is never set.
-    fn set_timer(&self, tv_sec: i64, tv_nsec: i64) -> Result<(), BalloonError> {
-        let seconds = self.config.statistics_interval_s;
-        if seconds == 0 {
-            return Ok(());
-        }
-        let times = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: seconds.into(),
-                tv_nsec: 0,
-            },
-            it_value: Timespec { tv_sec, tv_nsec },
-        };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &times)
-            .map_err(|error| BalloonError::Timer(error.into()))?;
-        Ok(())
-    }
-
     fn role(&self, queue: u16) -> Option<Role> {
         self.roles.get(usize::from(queue)).copied().flatten()
     }
@@ -227,12 +172,12 @@ impl Balloon {
         let (ranges, counters) = (&mut self.ranges, &mut self.counters);
         self.worker.work(queue, |memory, chain| {
             counters.inflates += 1;
-            if !collect_pages(ranges, memory, chain) {
+            if !pages::numbered(ranges, memory, chain) {
                 counters.failures += 1;
             }
             let result = reclaim::give_back(memory, ranges);
             counters.inflated_bytes += result.bytes;
-            count(counters, result)
+            counters.count(result)
         })
     }
 
@@ -248,10 +193,10 @@ impl Balloon {
         let (ranges, counters) = (&mut self.ranges, &mut self.counters);
         self.worker.work(queue, |memory, chain| {
             counters.reports += 1;
-            collect_buffers(ranges, chain);
+            pages::free(ranges, chain);
             let result = reclaim::give_back(memory, ranges);
             counters.reported_bytes += result.bytes;
-            count(counters, result)
+            counters.count(result)
         })
     }
 
@@ -284,10 +229,10 @@ impl Balloon {
         let hinting = &mut self.hinting;
         let mut command_changed = false;
         let progress = self.worker.work(queue, |memory, chain| {
-            match read_command(memory, chain) {
+            match pages::command(memory, chain) {
                 Ok(Some(command)) => command_changed |= hinting.take_command(command),
                 Ok(None) => {}
-                Err(()) => counters.failures += 1,
+                Err(pages::NoCommand) => counters.failures += 1,
             }
             if chain.writable().is_empty() {
                 return Outcome::Used(0);
@@ -296,65 +241,15 @@ impl Balloon {
             if !hinting.is_running() {
                 return Outcome::Used(0);
             }
-            collect_buffers(ranges, chain);
+            pages::free(ranges, chain);
             let result = reclaim::give_back(memory, ranges);
             counters.hinted_bytes += result.bytes;
-            count(counters, result)
+            counters.count(result)
         });
         if command_changed {
             self.worker.config_changed();
         }
         progress
-    }
-}
-
-fn count(counters: &mut BalloonCounters, result: Reclaimed) -> Outcome {
-    counters.left_bytes = counters.left_bytes.saturating_add(result.left);
-    counters.failures += result.failures;
-    if result.bytes > TURN {
-        Outcome::Enough(0)
-    } else {
-        Outcome::Used(0)
-    }
-}
-
-/// The pages whose numbers are in a request; false if some were left out.
-fn collect_pages(ranges: &mut Ranges, memory: &GuestMemory, chain: &Chain) -> bool {
-    let pages = Span::all(memory, chain.readable());
-    let count = total_len(chain.readable()) / PFN;
-    let mut chunk = [0; 4096];
-    let mut done = 0;
-    while done < count.min(MAX_PFNS) {
-        let rest = pages.part(done * PFN, (count.min(MAX_PFNS) - done) * PFN);
-        let numbers = match rest.copy_out(&mut chunk) {
-            Ok(bytes @ 4..) => chunk.get(..bytes).unwrap_or_default().chunks_exact(4),
-            _ => return false,
-        };
-        for number in numbers {
-            let number = <[u8; 4]>::try_from(number).map_or(0, u32::from_le_bytes);
-            ranges.add(u64::from(number) * PAGE_SIZE, PAGE_SIZE);
-            done += 1;
-        }
-    }
-    count <= MAX_PFNS
-}
-
-/// The free pages that a request's writable buffers are.
-fn collect_buffers(ranges: &mut Ranges, chain: &Chain) {
-    for segment in chain.writable() {
-        ranges.add(segment.addr.0, segment.len.into());
-    }
-}
-
-/// The command in a request of the hinting queue, if there is one.
-fn read_command(memory: &GuestMemory, chain: &Chain) -> Result<Option<u32>, ()> {
-    if chain.readable().is_empty() {
-        return Ok(None);
-    }
-    let mut command = [0; 4];
-    match Span::all(memory, chain.readable()).copy_out(&mut command) {
-        Ok(4) => Ok(Some(u32::from_le_bytes(command))),
-        _ => Err(()),
     }
 }
 
@@ -410,12 +305,11 @@ impl VirtioDevice for Balloon {
     }
 
     fn poll_fd(&self) -> Option<RawFd> {
-        Some(self.timer.as_raw_fd())
+        Some(self.ticker.fd())
     }
 
     fn poll(&mut self) -> Progress {
-        // Only that it went off matters, not how often.
-        if rustix::io::read(&self.timer, &mut [0; 8]).is_err() {
+        if !self.ticker.take() {
             return Progress::Done;
         }
         let queue = (0..).zip(self.roles);

@@ -8,16 +8,20 @@
 //! On huge pages only whole ones go back, so there only reporting and hinting do something: drivers inflate page by page.
 
 mod config;
+mod counters;
 mod device;
 mod hinting;
+mod pages;
 mod roles;
 mod state;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod ticker;
 
 pub use config::{BalloonConfig, PAGE_SIZE};
-pub use device::{Balloon, BalloonCounters};
+pub use counters::BalloonCounters;
+pub use device::Balloon;
 pub use hinting::{HINT_DONE, HINT_STOP, HintingStatus};
 pub use state::{BalloonError, BalloonState};
 pub use statistics::BalloonStatistics;

@@ -178,6 +178,18 @@ fn statistics_are_read_and_asked_for_again() {
 }
 
 #[test]
+fn statistics_are_asked_for_again_and_again() {
+    let mut driver = Driver::ready(Elastic.device());
+    offer_statistics(&mut driver, &[(4, 1)]);
+    with(&driver, |balloon| balloon.set_statistics_interval(1)).unwrap();
+    driver.wait_for(STATISTICS, 1);
+    offer_statistics(&mut driver, &[(4, 2)]);
+    driver.wait_for(STATISTICS, 1);
+    let seen = with(&driver, |balloon| balloon.statistics()).unwrap();
+    assert_eq!(seen.free_memory, Some(2));
+}
+
+#[test]
 fn the_drivers_statistics_survive_a_restore() {
     let mut driver = Driver::ready(Elastic.device());
     offer_statistics(&mut driver, &[(5, 77)]);
