@@ -14,6 +14,7 @@ mod error;
 mod handle;
 mod host;
 mod image;
+pub mod network;
 mod paths;
 mod plan;
 mod programs;

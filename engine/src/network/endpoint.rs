@@ -1,0 +1,154 @@
+//! One endpoint: a guest's interface in a network, from its attachment to its end.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ipnet::IpNet;
+
+use super::netlink::Netlink;
+use super::networks::{disconnect, forget};
+use super::publish::Market;
+use super::rules::{self, Script};
+use super::state::{Directory, EndpointRecord, NetworkRecord};
+use super::{EndpointId, Error, MacAddress, Publication, Published};
+
+/// An endpoint. Dropping this closes this process's descriptors and no more; when no owner is left, its TAP is gone, and
+/// [`super::Networks::recover`] removes the rest.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub(crate) directory: Directory,
+    pub(crate) network: NetworkRecord,
+    pub(crate) record: EndpointRecord,
+    pub(crate) queues: Vec<OwnedFd>,
+    /// Locked for as long as it is open here or elsewhere; none if another process owns the endpoint.
+    pub(crate) lock: Option<File>,
+    /// They hold the published ports.
+    pub(crate) sockets: Vec<OwnedFd>,
+}
+
+impl Endpoint {
+    /// What names it for good.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
+        &self.record.id
+    }
+
+    /// The only MAC address that its guest may use.
+    #[must_use]
+    pub fn mac(&self) -> MacAddress {
+        self.record.mac
+    }
+
+    /// The only addresses that its guest may use, with the prefix length of their subnet.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpNet> {
+        let with_prefix = |address: &IpAddr| {
+            let subnet = self
+                .network
+                .subnets
+                .iter()
+                .find(|subnet| subnet.net.contains(address))?;
+            IpNet::new(*address, subnet.net.prefix_len()).ok()
+        };
+        self.record
+            .addresses
+            .iter()
+            .filter_map(with_prefix)
+            .collect()
+    }
+
+    /// Where its guest's default routes lead, one of a family; none in an internal network.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let subnets = self
+            .network
+            .subnets
+            .iter()
+            .filter(|_| !self.network.internal);
+        subnets.filter_map(|subnet| subnet.gateway).collect()
+    }
+
+    /// The MTU of its guest's interface, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.network.mtu
+    }
+
+    /// The name of its TAP.
+    #[must_use]
+    pub fn tap(&self) -> String {
+        self.record.id.tap()
+    }
+
+    /// The TAP's descriptors, one of each queue, to be handed to the VMM. They are non-blocking, close on exec, and carry a
+    /// `virtio_net_hdr` before each frame, of 10 bytes until TUNSETVNETHDRSZ says otherwise. The second call gives none.
+    pub fn take_queues(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.queues)
+    }
+
+    /// The descriptor that makes a process an owner for as long as it is open there. A microVM that inherits it keeps its network
+    /// when the process that attached it ends.
+    #[must_use]
+    pub fn ownership(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its published ports.
+    #[must_use]
+    pub fn published(&self) -> &[Published] {
+        &self.record.published
+    }
+
+    /// Publishes more ports: all of these, or none.
+    pub fn publish(&mut self, publications: &[Publication]) -> Result<Vec<Published>, Error> {
+        if self.network.internal {
+            return Err(Error::PublishInternal(self.network.name.clone()));
+        }
+        let locked = self.directory.lock()?;
+        let mut taken = Vec::new();
+        for network in locked.networks()? {
+            for endpoint in locked.endpoints(&network.id)? {
+                if locked.is_owned(&network.id, &endpoint.id)? {
+                    taken.extend(endpoint.published);
+                }
+            }
+        }
+        let market = Market {
+            to: &self.record.addresses,
+            taken: &taken,
+        };
+        let reserved = market.reserve(publications)?;
+        let mut record = self.record.clone();
+        record.published.extend_from_slice(&reserved.ports);
+        // Written first: what is in the kernel can always be found here.
+        locked.write_endpoint(&self.network.id, &record)?;
+        let mut script = Script::new();
+        script.add_ports(&reserved.ports);
+        if let Err(error) = script.apply() {
+            locked.write_endpoint(&self.network.id, &self.record)?;
+            return Err(error);
+        }
+        drop(locked);
+        self.record = record;
+        self.sockets.extend(reserved.sockets);
+        Ok(reserved.ports)
+    }
+
+    /// How many frames of its guest were dropped because the MAC or IP address in them was not its own, or for their kind.
+    pub fn spoofed(&self) -> Result<u64, Error> {
+        rules::spoofed(&self.record.id)
+    }
+
+    /// Ends the endpoint: its TAP, whoever has descriptors of it, its rules, ports and addresses.
+    pub fn detach(self) -> Result<(), Error> {
+        let locked = self.directory.lock()?;
+        let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
+        disconnect(&mut netlink, &self.record.id)?;
+        let mut script = Script::new();
+        script.remove_endpoint(&self.network, &self.record);
+        script.apply()?;
+        forget(&self.record);
+        locked.remove_endpoint(&self.network.id, &self.record.id)
+    }
+}

@@ -1,0 +1,208 @@
+//! One network, and how an endpoint comes into it.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use super::endpoint::Endpoint;
+use super::netlink::Netlink;
+use super::networks::{allocate, bury, disconnect, lower, raise, undo};
+use super::publish::{Market, Reservation};
+use super::rules::Script;
+use super::spec::MAX_QUEUES;
+use super::state::{Directory, EndpointRecord, Locked, NetworkRecord};
+use super::{
+    EndpointId, EndpointSpec, Error, MacAddress, NetworkId, SubnetSpec, bridge, sysctl, tap,
+};
+
+/// A network that was made.
+#[derive(Clone, Debug)]
+pub struct Network {
+    directory: Directory,
+    record: NetworkRecord,
+}
+
+impl Network {
+    pub(crate) fn new(directory: Directory, record: NetworkRecord) -> Self {
+        Self { directory, record }
+    }
+
+    /// What names it for good.
+    #[must_use]
+    pub fn id(&self) -> &NetworkId {
+        &self.record.id
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// Its subnets, at most one of each family, with their gateways.
+    #[must_use]
+    pub fn subnets(&self) -> &[SubnetSpec] {
+        &self.record.subnets
+    }
+
+    /// The MTU of its guests, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.record.mtu
+    }
+
+    /// Whether nothing leaves it.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.record.internal
+    }
+
+    /// The endpoints in it that live.
+    pub fn endpoints(&self) -> Result<Vec<EndpointId>, Error> {
+        let locked = self.directory.lock()?;
+        let mut living = Vec::new();
+        for endpoint in locked.endpoints(&self.record.id)? {
+            if locked.is_owned(&self.record.id, &endpoint.id)? {
+                living.push(endpoint.id);
+            }
+        }
+        Ok(living)
+    }
+
+    /// Makes an endpoint: address, filter, ports, TAP, in this order, so that no frame passes before the rules are there. It lives
+    /// for as long as this process does, or another that got [`Endpoint::ownership`].
+    pub fn attach(&self, spec: &EndpointSpec) -> Result<Endpoint, Error> {
+        if !(1..=MAX_QUEUES).contains(&spec.queues) {
+            return Err(Error::invalid(
+                format!("a TAP cannot have {} queues", spec.queues),
+                "give from 1 to 16",
+            ));
+        }
+        if self.record.internal && !spec.publish.is_empty() {
+            return Err(Error::PublishInternal(self.record.name.clone()));
+        }
+        let locked = self.directory.lock()?;
+        let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
+        if locked.network(&self.record.id)?.is_none() {
+            return Err(Error::NotFound(self.record.name.clone()));
+        }
+        let (record, reserved) = self.plan(&locked, &mut netlink, spec)?;
+        let lock = locked.add_endpoint(&self.record.id, &record)?;
+        match self.connect(&mut netlink, &record, spec) {
+            Ok(queues) => {
+                locked.write_last(&self.record.id, &record.addresses)?;
+                drop(locked);
+                Ok(self.endpoint(record, Some(lock), reserved.sockets, queues))
+            }
+            Err(error) => {
+                undo(disconnect(&mut netlink, &record.id));
+                let mut script = Script::new();
+                script.remove_endpoint(&self.record, &record);
+                undo(script.apply());
+                undo(locked.remove_endpoint(&self.record.id, &record.id));
+                Err(error)
+            }
+        }
+    }
+
+    /// An endpoint that another process owns, such as a microVM that outlived who started it: to publish, look and detach. It has
+    /// no descriptors of queues.
+    pub fn adopt(&self, id: &EndpointId) -> Result<Endpoint, Error> {
+        let locked = self.directory.lock()?;
+        let record = match locked.endpoint(&self.record.id, id)? {
+            Some(record) if locked.is_owned(&self.record.id, id)? => record,
+            _ => return Err(Error::NotFound(format!("{}/{id}", self.record.name))),
+        };
+        let sockets = Market::hold(&record.published);
+        Ok(self.endpoint(record, None, sockets, Vec::new()))
+    }
+
+    /// Removes the network for good. Endpoints that live are in its way.
+    pub fn remove(self) -> Result<(), Error> {
+        let locked = self.directory.lock()?;
+        let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
+        let endpoints = locked.endpoints(&self.record.id)?;
+        let count = endpoints.len();
+        let dead = bury(&locked, &mut netlink, &self.record, endpoints)?;
+        if dead.len() < count {
+            return Err(Error::InUse {
+                name: self.record.name.clone(),
+                endpoints: count - dead.len(),
+            });
+        }
+        lower(&mut netlink, &self.record)?;
+        locked.remove_network(&self.record.id)
+    }
+
+    fn endpoint(
+        &self,
+        record: EndpointRecord,
+        lock: Option<File>,
+        sockets: Vec<OwnedFd>,
+        queues: Vec<OwnedFd>,
+    ) -> Endpoint {
+        Endpoint {
+            directory: self.directory.clone(),
+            network: self.record.clone(),
+            record,
+            queues,
+            lock,
+            sockets,
+        }
+    }
+
+    /// Addresses and ports for a new endpoint. Those of the dead are free.
+    fn plan(
+        &self,
+        locked: &Locked<'_>,
+        netlink: &mut Netlink,
+        spec: &EndpointSpec,
+    ) -> Result<(EndpointRecord, Reservation), Error> {
+        let mut taken = Vec::new();
+        for network in locked.networks()? {
+            bury(locked, netlink, &network, locked.endpoints(&network.id)?)?;
+            for endpoint in locked.endpoints(&network.id)? {
+                taken.extend(endpoint.published);
+            }
+        }
+        let others = locked.endpoints(&self.record.id)?;
+        let mac = match spec.mac {
+            Some(mac) if others.iter().any(|other| other.mac == mac) => {
+                return Err(Error::MacTaken(mac));
+            }
+            Some(mac) => mac,
+            None => MacAddress::random().map_err(Error::io("read", "/dev/urandom"))?,
+        };
+        let last = locked.last(&self.record.id)?;
+        let addresses = allocate(&self.record, &others, &spec.addresses, &last)?;
+        let market = Market {
+            to: &addresses,
+            taken: &taken,
+        };
+        let mut reserved = market.reserve(&spec.publish)?;
+        let record = EndpointRecord {
+            id: EndpointId::random().map_err(Error::io("read", "/dev/urandom"))?,
+            mac,
+            published: std::mem::take(&mut reserved.ports),
+            addresses,
+        };
+        Ok((record, reserved))
+    }
+
+    fn connect(
+        &self,
+        netlink: &mut Netlink,
+        record: &EndpointRecord,
+        spec: &EndpointSpec,
+    ) -> Result<Vec<OwnedFd>, Error> {
+        let mut script = Script::new();
+        script.add_network(&self.record);
+        script.add_endpoint(&self.record, record);
+        script.apply()?;
+        raise(netlink, &self.record)?;
+        let name = record.id.tap();
+        let queues = tap::create(&name, spec.queues, spec.owner)?;
+        sysctl::port(&name)?;
+        bridge::join(netlink, &self.record, &name)?;
+        Ok(queues)
+    }
+}
