@@ -121,6 +121,12 @@ impl Networks {
         Ok(recovered)
     }
 
+    /// What of the host's own packet filter stands in the way of Hull's networks, in sentences that say what to do. Hull's rules cannot
+    /// overrule it, and Hull does not change it.
+    pub fn obstacles(&self) -> Result<Vec<String>, Error> {
+        rules::obstacles()
+    }
+
     /// How many packets were dropped since Hull's tables are there: between networks and the world, and to the host itself.
     pub fn refused(&self) -> Result<(u64, u64), Error> {
         rules::refused()

@@ -111,6 +111,32 @@ pub(crate) fn refused() -> Result<(u64, u64), Error> {
     ))
 }
 
+/// Chains of others that drop what is forwarded unless a rule of theirs accepts it. Accepting in one table does not help in
+/// another, and Hull changes nobody's: people have to be told. (Rules of the old iptables-legacy cannot be seen.)
+pub(crate) fn obstacles() -> Result<Vec<String>, Error> {
+    let Some(listing) = nft::list(&["chains"])? else {
+        return Ok(Vec::new());
+    };
+    let text = |chain: &serde_json::Value, key: &str| {
+        let text = chain.get(key).and_then(|value| value.as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    let drops = nft::objects(&listing, "chain").filter(|chain| {
+        let is_of_ip = ["ip", "ip6", "inet"].contains(&text(chain, "family").as_str());
+        is_of_ip && text(chain, "hook") == "forward" && text(chain, "policy") == "drop"
+    });
+    let say = |chain: &serde_json::Value| {
+        let name = ["family", "table", "name"]
+            .map(|key| text(chain, key))
+            .join(" ");
+        format!(
+            "chain {name} drops what the host forwards, so guests may reach nothing outside: let it accept Hull's bridges \
+             (nft insert rule {name} iifname \"hull-*\" accept; nft insert rule {name} oifname \"hull-*\" accept)"
+        )
+    };
+    Ok(drops.map(say).collect())
+}
+
 /// What nftables calls a family of addresses.
 fn family(address: IpAddr) -> &'static str {
     match address {

@@ -23,6 +23,29 @@ fn what_leaves_has_the_hosts_address() {
 }
 
 #[test]
+fn a_filter_of_the_host_that_is_in_the_way_is_named_with_what_helps() {
+    let Some(host) = Host::new() else { return };
+    let obstacles = || host.namespace.enter(|| host.networks.obstacles()).unwrap();
+    let network = host.create(&NetworkSpec::new("blocked"));
+    let guest = host.guest(&network, &EndpointSpec::default());
+    assert!(obstacles().is_empty());
+    let drop = "nft add table ip fw; nft add chain ip fw f '{ type filter hook forward priority 0; policy drop; }'";
+    host.namespace.enter(|| sh(drop));
+    let world: IpAddr = "198.51.100.2".parse().unwrap();
+    assert!(!pings(&guest.namespace, world, SILENCE));
+    let said = obstacles().join("\n");
+    assert!(said.contains("chain ip fw f"), "{said}");
+    // What it says helps.
+    let (_, advice) = said.split_once("bridges (").unwrap();
+    let advice = advice
+        .trim_end_matches(')')
+        .replace('"', "\\\"")
+        .replace('*', "\\*");
+    host.namespace.enter(|| sh(&advice));
+    assert!(pings(&guest.namespace, world, PATIENCE));
+}
+
+#[test]
 fn without_masquerade_the_world_sees_the_guest() {
     let Some(host) = Host::new() else { return };
     let mut spec = NetworkSpec::new("routed");
