@@ -155,7 +155,8 @@ async fn asked(session: Session) -> std::convert::Infallible {
 }
 
 fn metrics(held: &Held) -> Option<serde_json::Value> {
-    serde_json::from_slice(&fs::read(held.directory().metrics()).ok()?).ok()
+    let lines = fs::read_to_string(held.directory().metrics()).ok()?;
+    serde_json::from_str(lines.lines().last()?).ok()
 }
 
 fn write_end(held: &Held, exit: &Exit) {

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use clap::{Parser, Subcommand};
 use hull_vm_api::config::{HostPath, Level};
+use hull_vm_api::server::Limits;
 
 /// Run one microVM in this process.
 #[derive(Debug, Parser)]
@@ -13,13 +14,29 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Configuration of the microVM, in JSON
+    /// Serve the API at this Unix socket; without --config-file the microVM waits for its start there
+    #[arg(long, value_name = "PATH")]
+    pub api_sock: Option<HostPath>,
+
+    /// Configuration of the microVM, in JSON; it starts at once
     #[arg(long, value_name = "FILE")]
     pub config_file: Option<HostPath>,
 
-    /// Serve no API socket; the configuration file is all there is
-    #[arg(long)]
+    /// Serve no API; the configuration file is all there is
+    #[arg(long, requires = "config_file", conflicts_with = "api_sock")]
     pub no_api: bool,
+
+    /// Contents of the metadata service at first: a JSON object
+    #[arg(long, value_name = "FILE")]
+    pub metadata: Option<HostPath>,
+
+    /// Most bytes in the body of a request to the API
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_payload)]
+    pub http_api_max_payload_size: usize,
+
+    /// Most bytes of JSON in the metadata service; if not given, as for the body of a request
+    #[arg(long, value_name = "BYTES")]
+    pub mmds_size_limit: Option<usize>,
 
     /// Name of the microVM, for its log: letters, digits and dashes
     #[arg(long, default_value = "hull", value_parser = parse_id)]
@@ -45,7 +62,19 @@ pub struct Args {
     #[arg(long)]
     pub level: Option<Level>,
 
-    /// Write boot timeline and exit counters to this file at the end, in JSON
+    /// Have each line of the log say its level
+    #[arg(long)]
+    pub show_level: bool,
+
+    /// Have each line of the log say where in the source it comes from
+    #[arg(long)]
+    pub show_log_origin: bool,
+
+    /// Log only what comes from this module path and below, such as hull_devices::block
+    #[arg(long, value_name = "PATH")]
+    pub module: Option<String>,
+
+    /// Write figures to this file, a line of JSON each time: when asked to, every minute, and at the end
     #[arg(long, value_name = "FILE")]
     pub metrics_path: Option<HostPath>,
 }

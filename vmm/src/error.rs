@@ -1,5 +1,7 @@
 //! Everything that can keep a machine from starting, and the exit status that each has.
 
+use std::error::Error;
+
 use hull_vm_api::ExitCause;
 use hull_vm_api::config::ConfigError;
 
@@ -13,15 +15,28 @@ use crate::socket::SocketError;
 /// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is no API to ask.
-    #[error("there is nothing to run; name a configuration with --config-file FILE")]
+    /// Neither a configuration nor an API to ask.
+    #[error(
+        "there is nothing to run; name a configuration with --config-file FILE, or a socket for the API with --api-sock PATH"
+    )]
     NoConfig,
     /// The configuration's file.
     #[error(transparent)]
     ConfigFile(FileError),
-    /// A file that is hardly a configuration.
-    #[error("--config-file has more than {0} bytes; it is no configuration of a machine")]
-    LongConfig(u64),
+    /// A file that is hardly what it should be.
+    #[error("{what} has more than {most} bytes, which is too much for it")]
+    LongFile {
+        /// The argument that names it.
+        what: &'static str,
+        /// Bytes.
+        most: u64,
+    },
+    /// The metadata's file.
+    #[error("--metadata is no JSON object")]
+    Metadata(#[source] serde_json::Error),
+    /// What is in it.
+    #[error("--metadata: {0}")]
+    MetadataLimit(hull_vm_api::Fault),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -107,7 +122,9 @@ impl StartError {
         match self {
             Self::NoConfig
             | Self::ConfigFile(_)
-            | Self::LongConfig(_)
+            | Self::LongFile { .. }
+            | Self::Metadata(_)
+            | Self::MetadataLimit(_)
             | Self::Config(_)
             | Self::Unsupported(_)
             | Self::CommandLine(_)
@@ -128,4 +145,16 @@ impl StartError {
             Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,
         }
     }
+}
+
+/// An error with what it came from.
+pub(crate) fn with_sources(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        sentence.push_str(": ");
+        sentence.push_str(&error.to_string());
+        source = error.source();
+    }
+    sentence
 }

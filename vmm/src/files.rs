@@ -120,7 +120,14 @@ impl Files {
         };
         // Without waiting for a pipe's other end.
         options.custom_flags(libc::O_NONBLOCK);
-        let file = options.open(path.as_path()).map_err(fail)?;
+        let file = match options.open(path.as_path()) {
+            // A pipe that nobody reads yet can be opened for both ways.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                options.read(true).open(path.as_path())
+            }
+            result => result,
+        };
+        let file = file.map_err(fail)?;
         if file.metadata().map_err(fail)?.is_dir() {
             return Err(FileError::Directory {
                 what,

@@ -31,8 +31,8 @@ extern "C" fn handle(_: libc::c_int) {
     }
 }
 
-/// Makes [`kick`] work on this thread, which is about to run this vCPU.
-pub(crate) fn arm(vcpu: &mut VcpuFd) {
+/// Makes kicks harmless for threads that are not armed yet. Call this before there are any.
+pub(crate) fn prepare() {
     HANDLER.call_once(|| {
         // SAFETY: the handler only stores one byte through a thread-local pointer, which is allowed in a signal handler; the
         // structure is plain data for which all zeros is "no flags, empty mask".
@@ -42,6 +42,11 @@ pub(crate) fn arm(vcpu: &mut VcpuFd) {
             libc::sigaction(signal(), &raw const action, ptr::null_mut());
         }
     });
+}
+
+/// Makes [`kick`] work on this thread, which is about to run this vCPU. Look at what kicks are about after this.
+pub(crate) fn arm(vcpu: &mut VcpuFd) {
+    prepare();
     rearm(vcpu);
     let flag = &raw const vcpu.get_kvm_run().immediate_exit;
     IMMEDIATE_EXIT.set(flag.cast());

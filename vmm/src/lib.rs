@@ -4,10 +4,10 @@
 //! event loop (devices, signals, the lifeline); each vCPU has a thread of its own. What a PC looks like is `hull-arch`'s
 //! business, what a device does `hull-devices`'; here they meet KVM.
 
+mod api;
 pub mod args;
 pub mod bus;
 pub mod command_line;
-mod control;
 pub mod counters;
 mod cpu;
 mod diagnosis;
@@ -15,6 +15,7 @@ mod emulate;
 pub mod ending;
 mod error;
 pub mod files;
+mod gate;
 mod images;
 mod kick;
 pub mod kvm;
@@ -24,14 +25,17 @@ mod machine;
 pub mod memory;
 mod metrics;
 mod output;
+mod outside;
 mod power_button;
 pub mod probe;
 mod run;
+mod running;
 mod signals;
 pub mod socket;
 mod supported;
 pub mod timeline;
 mod vcpu;
+mod vcpus;
 mod virtio;
 
 pub use error::StartError;

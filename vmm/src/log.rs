@@ -1,11 +1,16 @@
 //! The VMM's log: one line of text per event, with time, machine, and, when asked for, level and origin.
+//!
+//! There is one log in a process. It starts as the command line has it; the API can send it elsewhere before the machine starts.
+//! Nothing waits for whoever reads it: lines for which a pipe has no room are lost, and counted.
 
 use std::fmt;
 use std::fs::File;
-use std::io;
-use std::sync::Mutex;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hull_vm_api::config::{Level, Logger};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
@@ -15,40 +20,79 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How a line looks.
-#[derive(Debug)]
-struct Line {
-    id: String,
-    level: bool,
-    origin: bool,
+/// How the log is now.
+#[derive(Debug, Default)]
+struct Now {
+    settings: Logger,
+    /// Standard error where there is none.
+    file: Option<File>,
+    /// Lines for which there was no room.
+    lost: u64,
+}
+
+impl Now {
+    /// Writes a line if there is room for it.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let stderr = io::stderr();
+        let to = self.file.as_ref().map_or(stderr.as_fd(), AsFd::as_fd);
+        let mut room = [PollFd::from_borrowed_fd(to, PollFlags::OUT)];
+        poll(&mut room, Some(&Timespec::default()))?;
+        let [room] = room;
+        if !room.revents().contains(PollFlags::OUT) {
+            self.lost += 1;
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        if self.lost > 0 {
+            writeln!(text, "{} lines of the log were lost here", self.lost)?;
+            self.lost = 0;
+        }
+        text.extend_from_slice(line);
+        match &mut self.file {
+            Some(file) => file.write_all(&text),
+            None => stderr.lock().write_all(&text),
+        }
+    }
+}
+
+static NOW: OnceLock<Mutex<Now>> = OnceLock::new();
+
+fn now() -> MutexGuard<'static, Now> {
+    let now = NOW.get_or_init(Mutex::default);
+    now.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts logging: to `file`, or to standard error.
 pub(crate) fn start(id: &str, settings: &Logger, file: Option<File>) {
-    let line = Line {
-        id: id.to_owned(),
-        level: settings.show_level,
-        origin: settings.show_log_origin,
-    };
-    let module = settings.module.clone();
-    let wanted = filter_fn(move |event: &Metadata<'_>| {
-        module
-            .as_deref()
-            .is_none_or(|module| within(module, event.target()))
-    });
+    change(settings, file);
+    let line = Line { id: id.to_owned() };
     let layer = Layer::new().event_format(line).with_ansi(false);
-    let level = filter(settings.level);
+    let layer = layer.with_writer(|| Output).with_filter(filter_fn(wanted));
     // It fails only where a log exists already, as in tests; that one then goes on.
-    let _ = match file {
-        Some(file) => tracing_subscriber::registry()
-            .with(level)
-            .with(layer.with_writer(Mutex::new(file)).with_filter(wanted))
-            .try_init(),
-        None => tracing_subscriber::registry()
-            .with(level)
-            .with(layer.with_writer(io::stderr).with_filter(wanted))
-            .try_init(),
-    };
+    let _ = tracing_subscriber::registry().with(layer).try_init();
+}
+
+/// Changes what is logged and how, and, if there is a file, where to.
+pub(crate) fn change(settings: &Logger, file: Option<File>) {
+    let mut now = now();
+    now.settings = settings.clone();
+    now.file = file.or(now.file.take());
+    drop(now);
+    // What is wanted is remembered for each place in the program.
+    tracing::callsite::rebuild_interest_cache();
+}
+
+/// Whether the log goes to a file.
+pub(crate) fn is_in_file() -> bool {
+    now().file.is_some()
+}
+
+fn wanted(event: &Metadata<'_>) -> bool {
+    let now = now();
+    let settings = &now.settings;
+    let module = settings.module.as_deref();
+    *event.level() <= filter(settings.level)
+        && module.is_none_or(|module| within(module, event.target()))
 }
 
 /// Whether a module path is `module` or below it.
@@ -68,6 +112,26 @@ fn filter(level: Level) -> LevelFilter {
     }
 }
 
+/// Writes where the log goes at the time.
+struct Output;
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        now().write(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a line looks.
+#[derive(Debug)]
+struct Line {
+    id: String,
+}
+
 impl<S, N> FormatEvent<S, N> for Line
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -79,13 +143,17 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let (level, origin) = {
+            let now = now();
+            (now.settings.show_level, now.settings.show_log_origin)
+        };
         SystemTime.format_time(&mut writer)?;
         write!(writer, " [{}", self.id)?;
         let metadata = event.metadata();
-        if self.level {
+        if level {
             write!(writer, " {}", metadata.level())?;
         }
-        if let (true, Some(file), Some(line)) = (self.origin, metadata.file(), metadata.line()) {
+        if let (true, Some(file), Some(line)) = (origin, metadata.file(), metadata.line()) {
             write!(writer, " {file}:{line}")?;
         }
         write!(writer, "] ")?;

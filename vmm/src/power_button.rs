@@ -34,6 +34,11 @@ impl PowerButton {
         }
     }
 
+    /// Presses Ctrl-Alt-Del, whatever the guest listens to.
+    pub(crate) fn press_keys(&self) {
+        press_keys(&self.keyboard);
+    }
+
     /// Asks, and does not wait for an answer.
     pub(crate) fn press(&mut self) {
         let asked = match &self.vsock {

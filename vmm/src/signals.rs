@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::ptr;
 
 /// What a signal asks of the machine.
@@ -64,6 +64,12 @@ impl Signals {
             libc::SIGTERM => Some(Request::Terminate),
             _ => Some(Request::Interrupt),
         }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

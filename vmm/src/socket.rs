@@ -1,5 +1,6 @@
-//! The socket of the vsock device: bound so that a dead machine's leftover is replaced, and a live machine's never.
+//! Listening sockets, of the vsock device and of the API: bound so that a dead machine's leftover is replaced, and a live machine's never.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,16 +16,28 @@ use crate::files::{Access, FileError, Files};
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Another process listens there.
-    #[error("another process listens at {0}; each machine needs a vsock.uds_path of its own")]
-    InUse(PathBuf),
+    #[error("another process listens at {path}; each machine needs {what} of its own")]
+    InUse {
+        /// Where.
+        path: PathBuf,
+        /// What for.
+        what: SocketUse,
+    },
     /// Something that is no socket is there.
-    #[error("{0} exists and is no socket; move it away or choose another vsock.uds_path")]
-    NoSocket(PathBuf),
+    #[error("{path} exists and is no socket; move it away or choose another {what}")]
+    NoSocket {
+        /// Where.
+        path: PathBuf,
+        /// What for.
+        what: SocketUse,
+    },
     /// The host's answer.
-    #[error("cannot listen at {path} (vsock.uds_path)")]
+    #[error("cannot listen at {path} ({what})")]
     Bind {
         /// Where.
         path: PathBuf,
+        /// What for.
+        what: SocketUse,
         /// The host's answer.
         source: io::Error,
     },
@@ -36,18 +49,45 @@ pub enum SocketError {
     File(#[from] FileError),
 }
 
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketUse {
+    /// The vsock device.
+    Vsock,
+    /// The API.
+    Api,
+}
+
+impl SocketUse {
+    /// What names its path.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vsock => "vsock.uds_path",
+            Self::Api => "--api-sock",
+        }
+    }
+}
+
+impl fmt::Display for SocketUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Binds a path, or takes the listening descriptor that it names. The file of a socket that was bound here goes when the second
 /// value does; that of a descriptor stays its maker's.
 ///
 /// # Errors
 /// Why there can be no listening socket.
-pub fn listen(path: &HostPath, files: &Files) -> Result<(UnixListener, SocketFile), SocketError> {
+pub fn listen(
+    what: SocketUse,
+    path: &HostPath,
+    files: &Files,
+) -> Result<(UnixListener, SocketFile), SocketError> {
     if path.as_fd().is_none() {
-        return bind(path.as_path());
+        return bind(what, path.as_path());
     }
-    let fd: OwnedFd = files
-        .open("vsock.uds_path", path, Access::ReadWrite)?
-        .into();
+    let fd: OwnedFd = files.open(what.name(), path, Access::ReadWrite)?.into();
     let listener = UnixListener::from(fd);
     let bound = listener.local_addr().ok();
     let bound = bound.and_then(|address| Some(address.as_pathname()?.to_owned()));
@@ -63,14 +103,15 @@ pub fn listen(path: &HostPath, files: &Files) -> Result<(UnixListener, SocketFil
     }
 }
 
-fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let fail = |source| SocketError::Bind {
         path: path.to_owned(),
+        what,
         source,
     };
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_stale(path)?;
+            remove_stale(what, path)?;
             UnixListener::bind(path).map_err(fail)?
         }
         result => result.map_err(fail)?,
@@ -84,20 +125,25 @@ fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
 }
 
 /// Removes a socket that nobody listens at any more.
-fn remove_stale(path: &Path) -> Result<(), SocketError> {
+fn remove_stale(what: SocketUse, path: &Path) -> Result<(), SocketError> {
     let fail = |source| SocketError::Bind {
         path: path.to_owned(),
+        what,
         source,
     };
     let metadata = fs::symlink_metadata(path).map_err(fail)?;
     if !metadata.file_type().is_socket() {
-        return Err(SocketError::NoSocket(path.to_owned()));
+        let path = path.to_owned();
+        return Err(SocketError::NoSocket { path, what });
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(fail)
         }
-        _ => Err(SocketError::InUse(path.to_owned())),
+        _ => Err(SocketError::InUse {
+            path: path.to_owned(),
+            what,
+        }),
     }
 }
 
@@ -134,7 +180,11 @@ mod tests {
     use super::*;
 
     fn listen_at(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
-        listen(&HostPath::try_from(path).unwrap(), &Files::default())
+        listen(
+            SocketUse::Vsock,
+            &HostPath::try_from(path).unwrap(),
+            &Files::default(),
+        )
     }
 
     #[test]
@@ -145,7 +195,7 @@ mod tests {
         assert!(path.exists());
 
         let socket = listen_at(&path).unwrap();
-        assert!(matches!(listen_at(&path), Err(SocketError::InUse(_))));
+        assert!(matches!(listen_at(&path), Err(SocketError::InUse { .. })));
         assert!(UnixStream::connect(&path).is_ok());
         drop(socket);
         assert!(!path.exists());
@@ -156,7 +206,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(listen_at(&path), Err(SocketError::NoSocket(_))));
+        assert!(matches!(
+            listen_at(&path),
+            Err(SocketError::NoSocket { .. })
+        ));
         fs::remove_file(&path).unwrap();
 
         let socket = listen_at(&path).unwrap();

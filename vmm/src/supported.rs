@@ -24,7 +24,7 @@ pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
     }
 }
 
-fn sections(config: &VmConfig) -> [(&'static str, bool); 12] {
+fn sections(config: &VmConfig) -> [(&'static str, bool); 11] {
     let entropy = config.entropy.as_ref();
     let serial = config.serial.as_ref();
     let console = config.console.as_ref();
@@ -36,7 +36,6 @@ fn sections(config: &VmConfig) -> [(&'static str, bool); 12] {
         ("balloon", config.balloon.is_some()),
         ("memory-hotplug", config.memory_hotplug.is_some()),
         ("mmds-config", config.mmds_config.is_some()),
-        ("metrics", config.metrics.is_some()),
         (
             "entropy.rate_limiter",
             entropy.is_some_and(|e| e.rate_limiter.is_some()),

@@ -1,11 +1,10 @@
 //! One vCPU, one thread: run, look why it came out, hand that to the bus, run again.
 //!
-//! A vCPU is stopped by a flag and a signal. The signal's handler sets `immediate_exit` in the page that KVM shares with the
-//! vCPU, so that it cannot get lost between the look at the flag and the entry into the guest.
+//! A vCPU is paused and stopped by a gate and a signal. The signal's handler sets `immediate_exit` in the page that KVM shares with the
+//! vCPU, so that it cannot get lost between the look at the gate and the entry into the guest.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 
@@ -16,6 +15,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use crate::bus::Bus;
 use crate::counters::{Counters, Exit};
 use crate::ending::Ending;
+use crate::gate::{Gate, Passage};
 use crate::timeline::{Stage, Timeline};
 use crate::{emulate, kick};
 
@@ -35,8 +35,8 @@ pub(crate) struct Shared {
     pub ending: Arc<Ending>,
     /// Where the first entry is noted.
     pub timeline: Arc<Timeline>,
-    /// Set when vCPUs are to come out and stay out.
-    pub stop: Arc<AtomicBool>,
+    /// Where vCPUs wait while the machine is paused, and turn back when they are to stay out.
+    pub gate: Arc<Gate>,
 }
 
 /// A vCPU that no thread runs yet.
@@ -80,12 +80,23 @@ impl Vcpu {
             })
     }
 
+    /// Waits while the machine is paused; false if the vCPU is to stay out.
+    fn may_enter(&self) -> bool {
+        match self.shared.gate.pass() {
+            Passage::Open => {}
+            // The guest's watchdogs are told that time passed without it. A guest without kvmclock has no such flag.
+            Passage::Reopened => drop(self.fd.kvmclock_ctrl()),
+            Passage::Closed => return false,
+        }
+        self.shared.ending.get().is_none()
+    }
+
     /// Runs until the machine ends or somebody says stop.
     fn run(&mut self) {
         if self.index == 0 {
             self.shared.timeline.mark(Stage::FirstEntry);
         }
-        while !self.shared.stop.load(Ordering::Acquire) && self.shared.ending.get().is_none() {
+        while self.may_enter() {
             let Shared {
                 ports,
                 mmio,

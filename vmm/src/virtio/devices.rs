@@ -12,7 +12,7 @@ use hull_vm_api::config::{self, CacheType, Drive};
 
 use crate::error::StartError;
 use crate::files::{Access, Files};
-use crate::socket::{self, SocketFile};
+use crate::socket::{self, SocketFile, SocketUse};
 use crate::timeline::{Stage, Timeline};
 
 /// All devices, and what one of them leaves with the machine.
@@ -91,7 +91,7 @@ fn vsock(
     files: &Files,
     timeline: Arc<Timeline>,
 ) -> Result<(Vsock, SocketFile), StartError> {
-    let (listener, socket) = socket::listen(&config.uds_path, files)?;
+    let (listener, socket) = socket::listen(SocketUse::Vsock, &config.uds_path, files)?;
     let backend = VsockBackend {
         listener: Some(listener),
         connector: Box::new(UnixConnector::new(socket.path())),

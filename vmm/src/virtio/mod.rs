@@ -80,6 +80,16 @@ impl Virtio {
         self.attached.iter().map(|(_, transport)| transport.clone())
     }
 
+    /// Stops all devices. No vCPU may be in the guest.
+    pub(crate) fn pause(&self) {
+        self.transports().for_each(|transport| transport.pause());
+    }
+
+    /// Starts all devices where they were stopped. The vCPUs follow.
+    pub(crate) fn resume(&self) {
+        self.transports().for_each(|transport| transport.resume());
+    }
+
     /// Puts the registers on the bus.
     ///
     /// # Errors

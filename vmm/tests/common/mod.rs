@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use hull_vm_api::ExitCause;
+use hull_vm_api::{Client, ExitCause};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,6 +112,33 @@ impl Vm {
         command
     }
 
+    /// The same machine behind an API at the socket `api`: with its configuration, or waiting for one.
+    pub(crate) fn serve(&self, configured: Configured) -> (Running, Client) {
+        let file = self.path("config.json");
+        fs::write(&file, self.config.to_string()).unwrap();
+        let socket = self.path("api");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        command.arg("--api-sock").arg(&socket).args(&self.args);
+        if configured == Configured::ByFile {
+            command.arg("--config-file").arg(file);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut running = Running(Some(command.spawn().unwrap()));
+        running.await_log("serving the API at ");
+        (running, Client::new(socket))
+    }
+
+    /// Runs the program with other arguments to its end.
+    pub(crate) fn command_with(&self, args: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        command.args(args).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap())).end()
+    }
+
     pub(crate) fn start(&self) -> Running {
         Running(Some(self.command().spawn().unwrap()))
     }
@@ -132,6 +159,13 @@ impl Vm {
     pub(crate) fn assert_clean(&self) {
         assert!(!self.path("vsock").exists(), "the vsock socket was left");
     }
+}
+
+/// Whether a machine has its configuration when it begins to serve its API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Configured {
+    ByFile,
+    ByApi,
 }
 
 /// A machine that runs; killed if the test is over before it is.

@@ -1,0 +1,117 @@
+//! The microVM after its start: requests that change or describe a machine that runs or stands still.
+
+use hull_arch::layout;
+use hull_vm_api::reply::{InstanceInfo, Version};
+use hull_vm_api::request::{Action, VmState};
+use hull_vm_api::{Draft, Fault, Reply, Request, Stage};
+use kvm_bindings::kvm_msi;
+use vm_memory::Address;
+
+use super::{Host, VERSION};
+use crate::running::Running;
+
+/// A message to the address of the local APICs that stands for all of them (Intel SDM, volume 3, 12.11.1).
+const ALL_APICS: u64 = 0xff << 12;
+/// Its data when it is to be a non-maskable interrupt (12.11.2).
+const NMI: u32 = 0b100 << 8;
+
+impl Running {
+    /// Does what is asked. One that fails changes nothing, unless its sentence says so.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub(crate) fn answer(&mut self, request: &Request, host: &mut Host) -> Result<Reply, Fault> {
+        self.stage.check(request)?;
+        if let Some(answer) = self.config.answer(request) {
+            return answer;
+        }
+        let config = self.config.changed_by(request)?;
+        let reply = self.act(request, &config, host)?;
+        self.config = config;
+        Ok(reply)
+    }
+
+    fn act(&mut self, request: &Request, _config: &Draft, host: &mut Host) -> Result<Reply, Fault> {
+        match request {
+            Request::GetInstance => {
+                let info = InstanceInfo::new(host.figures.id(), self.stage, VERSION);
+                return Ok(Reply::Instance(info));
+            }
+            Request::GetVersion => return Ok(Reply::Version(Version::new(VERSION))),
+            Request::GetMmds => return Ok(Reply::Mmds(self.metadata.value().clone())),
+            Request::PutMmds(value) => self.metadata.put(value.clone())?,
+            Request::PatchMmds(value) => self.metadata.patch(value.clone())?,
+            Request::PatchVm(VmState::Paused) => self.pause()?,
+            Request::PatchVm(VmState::Resumed) => self.resume(),
+            Request::PutAction(action) => self.action(*action, host)?,
+            Request::CreateSnapshot(_) => {
+                let message = "Create snapshot error: this hull-vmm cannot write snapshots";
+                return Err(Fault::bad_request(message));
+            }
+            // Devices can be neither plugged in nor pulled out.
+            _ => return Err(Fault::after_start()),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn action(&mut self, action: Action, host: &mut Host) -> Result<(), Fault> {
+        match action {
+            // Refused by the stage.
+            Action::InstanceStart => Err(Fault::after_start()),
+            Action::FlushMetrics => {
+                if !host.figures.go_somewhere() {
+                    return Err(Fault::bad_request(
+                        "FlushMetrics error: there is no file for metrics; name one by PUT /metrics or --metrics-path at the start",
+                    ));
+                }
+                let written = host.figures.write(&self.shared.counters, None);
+                written.map_err(|error| Fault::internal(format!("FlushMetrics error: {error}")))
+            }
+            Action::SendCtrlAltDel => {
+                self.button.press_keys();
+                Ok(())
+            }
+            Action::SendPowerButton => {
+                self.button.press();
+                Ok(())
+            }
+            Action::SendNmi => self.send_nmi(),
+        }
+    }
+
+    fn send_nmi(&self) -> Result<(), Fault> {
+        let address = layout::LOCAL_APIC.raw_value() | ALL_APICS;
+        let message = kvm_msi {
+            address_lo: u32::try_from(address).unwrap_or_default(),
+            data: NMI,
+            ..Default::default()
+        };
+        let sent = self.vm.signal_msi(message);
+        sent.map(drop)
+            .map_err(|error| Fault::internal(format!("SendNmi error: KVM refused it: {error}")))
+    }
+
+    /// Stops vCPUs, then devices.
+    fn pause(&mut self) -> Result<(), Fault> {
+        if self.stage == Stage::Paused {
+            return Ok(());
+        }
+        let fail = |error: &dyn std::error::Error| Fault::internal(format!("Pause error: {error}"));
+        self.vcpus.pause().map_err(|error| fail(&error))?;
+        self.virtio.pause();
+        self.stage = Stage::Paused;
+        tracing::info!("paused");
+        Ok(())
+    }
+
+    /// Starts devices, then vCPUs.
+    fn resume(&mut self) {
+        if self.stage == Stage::Running {
+            return;
+        }
+        self.virtio.resume();
+        self.vcpus.resume();
+        self.stage = Stage::Running;
+        tracing::info!("resumed");
+    }
+}

@@ -1,0 +1,167 @@
+//! A machine that runs: its event loop, to its end.
+
+use std::cell::Cell;
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use hull_devices::GuestMemory;
+use hull_vm_api::{Draft, ExitCause, Metadata, Stage};
+use kvm_ioctls::VmFd;
+
+use crate::api::{Api, Host};
+use crate::ending::{End, Ending};
+use crate::error::StartError;
+use crate::metrics;
+use crate::outside::{Outside, Wish};
+use crate::power_button::PowerButton;
+use crate::vcpu::Shared;
+use crate::vcpus::Vcpus;
+use crate::virtio::Virtio;
+
+/// Events that the loop takes in one turn.
+const EVENTS: usize = 32;
+
+/// What the event loop runs.
+type Loop = EventManager<Box<dyn MutEventSubscriber>>;
+
+/// A machine whose vCPUs have their threads.
+pub(crate) struct Running {
+    /// Running or paused.
+    pub stage: Stage,
+    /// What it is, with all changes since the start.
+    pub config: Draft,
+    /// What the guest can ask for.
+    pub metadata: Metadata,
+    pub vcpus: Vcpus,
+    pub virtio: Virtio,
+    pub button: PowerButton,
+    pub shared: Shared,
+    /// Gone after its vCPUs, and before the memory that it knows of.
+    pub vm: VmFd,
+    /// It must not go while something can still touch it.
+    pub _memory: GuestMemory,
+}
+
+impl Running {
+    /// Runs the machine to its end, and takes it apart.
+    ///
+    /// # Errors
+    /// If the host refuses events.
+    pub(crate) fn run(
+        mut self,
+        outside: &mut Outside,
+        api: Option<&Api>,
+        host: &mut Host,
+    ) -> Result<End, StartError> {
+        let bell = Bell::new(&self, outside, api);
+        let rang = bell.rang.clone();
+        let mut events = self.event_loop(bell)?;
+        let end = loop {
+            if let Some(end) = self.shared.ending.get() {
+                break end.clone();
+            }
+            let due = host.figures.due();
+            let due = due.and_then(|due| i32::try_from(due.as_millis().saturating_add(1)).ok());
+            events.run_with_timeout(due.unwrap_or(-1))?;
+            if host.figures.due().is_some_and(|due| due.is_zero()) {
+                self.write_figures(host);
+            }
+            if rang.take() {
+                while let Some(wish) = outside.wish() {
+                    self.fulfil(wish);
+                }
+                self.answer_calls(api, host);
+            }
+        };
+        self.vcpus.stop();
+        let exits = &self.shared.counters;
+        metrics::log(exits);
+        let written = host.figures.write(exits, Some(end.cause));
+        written.map_err(StartError::host("to write the metrics"))?;
+        Ok(end)
+    }
+
+    fn event_loop(&self, bell: Bell) -> Result<Loop, StartError> {
+        let mut events = Loop::new_with_capacity(EVENTS)?;
+        events.add_subscriber(Box::new(bell));
+        for transport in self.virtio.transports() {
+            events.add_subscriber(Box::new(transport));
+        }
+        Ok(events)
+    }
+
+    fn fulfil(&mut self, wish: Wish) {
+        match wish {
+            Wish::PowerOff => {
+                tracing::info!("asking the guest to power off; another SIGTERM ends it at once");
+                self.button.press();
+            }
+            Wish::End(cause) => self.shared.ending.announce(cause),
+        }
+    }
+
+    fn answer_calls(&mut self, api: Option<&Api>, host: &mut Host) {
+        let Some(api) = api else {
+            return;
+        };
+        while self.shared.ending.get().is_none()
+            && let Some(call) = api.calls().next_call()
+        {
+            let answer = self.answer(call.request(), host);
+            call.answer(answer);
+        }
+    }
+
+    fn write_figures(&self, host: &mut Host) {
+        if let Err(error) = host.figures.write(&self.shared.counters, None) {
+            tracing::warn!("the metrics could not be written: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes the loop up when somebody outside wants something, or the machine has ended.
+struct Bell {
+    fds: Vec<RawFd>,
+    ending: Arc<Ending>,
+    rang: Rc<Cell<bool>>,
+}
+
+impl Bell {
+    fn new(running: &Running, outside: &Outside, api: Option<&Api>) -> Self {
+        let mut fds: Vec<_> = outside.fds().map(|fd| fd.as_raw_fd()).collect();
+        fds.extend(api.map(|api| api.calls().as_raw_fd()));
+        fds.push(running.shared.ending.event().as_raw_fd());
+        Self {
+            fds,
+            ending: running.shared.ending.clone(),
+            // Something may have come before the loop began.
+            rang: Rc::new(Cell::new(true)),
+        }
+    }
+}
+
+impl MutEventSubscriber for Bell {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps<'_>) {
+        self.rang.set(true);
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        for fd in &self.fds {
+            if let Err(error) = ops.add(Events::new_raw(*fd, EventSet::IN)) {
+                let detail = format!("the event loop does not take a descriptor: {error}");
+                self.ending.announce_with(ExitCause::Failure, detail);
+            }
+        }
+    }
+}
