@@ -238,7 +238,7 @@ fn what_the_image_says_of_its_process_is_honoured() {
 
     let mut client = home.start(&["run", "--rm", "--name", "own", "busybox"]);
     client.wait_for("ready");
-    let _ = home.run(&["stop", "own"]).success();
+    let _ = home.run(&["stop", "--time", "200", "own"]).success();
     let output = client.finish();
     assert_eq!(output.code(), 5, "{}", output.stderr);
     assert_eq!(
