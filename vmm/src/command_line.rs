@@ -53,8 +53,13 @@ pub fn command_line(config: &VmConfig, slots: &[VirtioSlot]) -> Result<String, T
     Ok(line)
 }
 
-/// What a root disk means: it is always the first one.
+/// What a root device means: among disks it is always the first one.
 fn root(config: &VmConfig) -> Option<String> {
+    let mut pmem = config.pmem.iter().enumerate();
+    if let Some((index, pmem)) = pmem.find(|(_, pmem)| pmem.root_device) {
+        let mode = if pmem.read_only { "ro" } else { "rw" };
+        return Some(format!("root=/dev/pmem{index} {mode}"));
+    }
     let drive = config.drives.iter().find(|drive| drive.is_root_device)?;
     let mode = if drive.is_read_only { "ro" } else { "rw" };
     Some(match &drive.partuuid {

@@ -90,6 +90,77 @@ pub enum StartError {
         #[source]
         source: hull_devices::block::BlockError,
     },
+    /// A file that another machine uses.
+    #[error(
+        "{path} ({id:?}) is in use by another microVM: one can write a file, or several read it; give this one a file of its own, \
+         or make it read-only in all of them"
+    )]
+    DiskInUse {
+        /// The drive's or pmem device's id.
+        id: String,
+        /// The file.
+        path: hull_vm_api::config::HostPath,
+    },
+    /// A TAP that cannot be had.
+    #[error(
+        "network-interfaces: the host does not give the TAP device {name:?}; make it with ip tuntap add {name} mode tap, or run with \
+         CAP_NET_ADMIN"
+    )]
+    Tap {
+        /// Its name.
+        name: String,
+        /// The host's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A network interface.
+    #[error("network-interfaces: {id:?} cannot be set up")]
+    Net {
+        /// Its iface_id.
+        id: String,
+        /// Why.
+        #[source]
+        source: hull_devices::net::NetError,
+    },
+    /// The metadata service.
+    #[error("mmds-config: the metadata service cannot be set up")]
+    Mmds(#[from] hull_devices::net::mmds::MmdsError),
+    /// A shared directory.
+    #[error("shares: {tag:?} cannot be set up")]
+    Share {
+        /// Its tag.
+        tag: String,
+        /// Why.
+        #[source]
+        source: hull_devices::fs::FsError,
+    },
+    /// A file that does not become memory.
+    #[error("pmem: {id:?} cannot be mapped")]
+    Mapping {
+        /// Its id.
+        id: String,
+        /// Why.
+        #[source]
+        source: hull_devices::pmem::MappingError,
+    },
+    /// A pmem device.
+    #[error("pmem: {id:?} cannot be set up")]
+    Pmem {
+        /// Its id.
+        id: String,
+        /// Why.
+        #[source]
+        source: hull_devices::pmem::PmemError,
+    },
+    /// Files that do not fit.
+    #[error("pmem: {0:?} does not fit into the guest's address space; leave it out")]
+    NoRoom(String),
+    /// The balloon.
+    #[error("the balloon cannot be set up")]
+    Balloon(#[from] hull_devices::balloon::BalloonError),
+    /// Memory that can be plugged in.
+    #[error("memory-hotplug cannot be set up")]
+    Hotplug(#[from] hull_devices::mem::MemConfigError),
     /// The vsock device.
     #[error("vsock cannot be set up")]
     Vsock(#[from] hull_devices::vsock::VsockError),
@@ -128,6 +199,8 @@ impl StartError {
             | Self::Config(_)
             | Self::Unsupported(_)
             | Self::CommandLine(_)
+            | Self::NoRoom(_)
+            | Self::Hotplug(_)
             | Self::TooManyDevices => ExitCause::BadConfig,
             Self::File(
                 FileError::UnknownFd { .. } | FileError::ClosedFd { .. } | FileError::TwoFds(_),
@@ -139,6 +212,14 @@ impl StartError {
             | Self::Socket(_)
             | Self::Drive { .. }
             | Self::Block { .. }
+            | Self::DiskInUse { .. }
+            | Self::Tap { .. }
+            | Self::Net { .. }
+            | Self::Mmds(_)
+            | Self::Share { .. }
+            | Self::Mapping { .. }
+            | Self::Pmem { .. }
+            | Self::Balloon(_)
             | Self::Vsock(_)
             | Self::Console(_)
             | Self::Host(..) => ExitCause::NoResource,

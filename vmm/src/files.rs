@@ -118,8 +118,8 @@ impl Files {
             Access::ReadWrite => options.read(true).write(true),
             Access::Append => options.append(true).create(true),
         };
-        // Without waiting for a pipe's other end.
-        options.custom_flags(libc::O_NONBLOCK);
+        // Without waiting for a pipe's other end. The process's mask may be that of a share's server, which has none.
+        options.custom_flags(libc::O_NONBLOCK).mode(0o644);
         let file = match options.open(path.as_path()) {
             // A pipe that nobody reads yet can be opened for both ways.
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {

@@ -44,6 +44,7 @@ impl Machine {
     /// Why there is none.
     pub(crate) fn new(
         config: &VmConfig,
+        metadata: &Metadata,
         files: &Files,
         timeline: &Arc<Timeline>,
     ) -> Result<Self, StartError> {
@@ -53,9 +54,10 @@ impl Machine {
         let vm = kvm::create_vm(&kvm, machine.vcpu_count.into())?;
         timeline.mark(Stage::KvmReady);
 
-        let memory = memory::map(machine)?;
-        memory::register(&vm, &memory, machine.track_dirty_pages)?;
-        let virtio = Virtio::new(config, files, &vm, &memory, timeline)?;
+        let ram = memory::map(machine)?;
+        memory::register(&vm, &ram, machine.track_dirty_pages)?;
+        let host = (files, timeline);
+        let (virtio, memory) = Virtio::new(config, metadata, host, &vm, &ram)?;
         let slots = virtio.slots();
         let topology = Topology::new(machine.vcpu_count, machine.smt);
         let pc = boot::Machine {
@@ -65,7 +67,7 @@ impl Machine {
             devices: &slots,
             seed: seed()?,
         };
-        let entry = images.load(&memory, &command_line(config, &slots)?, pc)?;
+        let entry = images.load(&ram, &command_line(config, &slots)?, pc)?;
         timeline.mark(Stage::KernelLoaded);
 
         let ending = Arc::new(Ending::new().map_err(StartError::host("an eventfd"))?);
@@ -79,6 +81,7 @@ impl Machine {
             ending,
             timeline: timeline.clone(),
             gate: Arc::new(Gate::default()),
+            _mappings: virtio.mappings(),
         };
         Ok(Self {
             vcpus: (0..)
@@ -97,7 +100,12 @@ impl Machine {
     ///
     /// # Errors
     /// If the host refuses threads.
-    pub(crate) fn start(self, config: Draft, metadata: Metadata) -> Result<Running, StartError> {
+    pub(crate) fn start(
+        mut self,
+        config: Draft,
+        metadata: Metadata,
+    ) -> Result<Running, StartError> {
+        self.virtio.start_lanes(&self.shared.ending)?;
         Ok(Running {
             stage: hull_vm_api::Stage::Running,
             config,

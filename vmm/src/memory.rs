@@ -8,7 +8,7 @@ use std::io;
 use hull_arch::layout;
 use hull_devices::GuestMemory;
 use hull_vm_api::config::{HugePages, MachineConfig};
-use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
@@ -16,10 +16,14 @@ use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, Gu
 
 use crate::kvm::KvmError;
 
-const MIB: u64 = 1 << 20;
+/// Bytes in a MiB.
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// The granularity of dirty tracking: a page.
 const PAGE: std::num::NonZeroUsize = std::num::NonZeroUsize::new(4096).unwrap();
+
+/// A piece of the guest's memory.
+pub(crate) type Region = GuestRegionMmap<Option<AtomicBitmap>>;
 
 /// Why there is no memory for the guest.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +72,7 @@ pub fn map(machine: &MachineConfig) -> Result<GuestMemory, MemoryError> {
     GuestMemory::from_regions(regions).map_err(MemoryError::Layout)
 }
 
-fn region(
-    machine: &MachineConfig,
-    base: GuestAddress,
-    size: usize,
-) -> Result<GuestRegionMmap<Option<AtomicBitmap>>, MemoryError> {
+fn region(machine: &MachineConfig, base: GuestAddress, size: usize) -> Result<Region, MemoryError> {
     let huge = machine.huge_pages == HugePages::Hugetlbfs2M;
     let mut flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // Huge pages are reserved now, because running out of them later is a SIGBUS.
@@ -114,28 +114,82 @@ fn advise(mapping: &vm_memory::MmapRegion<Option<AtomicBitmap>>, huge_pages: Hug
     }
 }
 
+/// Memory of the guest that the host gives only as far as it is touched, whatever its pages.
+///
+/// # Errors
+/// If the host does not map it.
+pub(crate) fn lazy(
+    machine: &MachineConfig,
+    base: GuestAddress,
+    size: u64,
+) -> Result<Region, MemoryError> {
+    let size = usize::try_from(size).map_err(|_| MemoryError::TooLarge(size / MIB))?;
+    let pages = match machine.huge_pages {
+        HugePages::Hugetlbfs2M => HugePages::Transparent,
+        pages => pages,
+    };
+    let machine = MachineConfig {
+        huge_pages: pages,
+        ..machine.clone()
+    };
+    region(&machine, base, size)
+}
+
 /// Shows the memory to KVM.
 ///
 /// # Errors
 /// If KVM does not take it.
-#[allow(unsafe_code)]
 pub fn register(vm: &VmFd, memory: &GuestMemory, track_dirty: bool) -> Result<(), MemoryError> {
     for (slot, region) in (0..).zip(memory.iter()) {
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: if track_dirty {
-                KVM_MEM_LOG_DIRTY_PAGES
-            } else {
-                0
-            },
-            guest_phys_addr: region.start_addr().raw_value(),
-            memory_size: region.len(),
-            userspace_addr: region.as_ptr() as u64,
-        };
-        // SAFETY: the range is a mapping of the size given; the machine holds on to it for longer than to `vm` and its vCPUs.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(KvmError::step("take the guest's memory"))?;
+        register_region(vm, slot, region, track_dirty)?;
     }
+    Ok(())
+}
+
+/// Shows a piece of memory to KVM, and perhaps has it note which pages the guest writes.
+///
+/// # Errors
+/// If KVM does not take it.
+pub(crate) fn register_region(
+    vm: &VmFd,
+    slot: u32,
+    region: &Region,
+    track_dirty: bool,
+) -> Result<(), MemoryError> {
+    let flags = if track_dirty {
+        KVM_MEM_LOG_DIRTY_PAGES
+    } else {
+        0
+    };
+    set_slot(vm, slot, flags, region)
+}
+
+/// Shows a piece of memory to KVM, which the guest's processor may not be able to write.
+///
+/// # Errors
+/// If KVM does not take it.
+pub(crate) fn show(
+    vm: &VmFd,
+    slot: u32,
+    region: &Region,
+    read_only: bool,
+) -> Result<(), MemoryError> {
+    let flags = if read_only { KVM_MEM_READONLY } else { 0 };
+    set_slot(vm, slot, flags, region)
+}
+
+#[allow(unsafe_code)]
+fn set_slot(vm: &VmFd, slot: u32, flags: u32, region: &Region) -> Result<(), MemoryError> {
+    let region = kvm_userspace_memory_region {
+        slot,
+        flags,
+        guest_phys_addr: region.start_addr().raw_value(),
+        memory_size: region.len(),
+        userspace_addr: region.as_ptr() as u64,
+    };
+    // SAFETY: the range is a mapping of the size given; the machine holds on to it for longer than to `vm` and its vCPUs.
+    unsafe { vm.set_user_memory_region(region) }
+        .map_err(KvmError::step("take the guest's memory"))?;
     Ok(())
 }
 

@@ -99,7 +99,8 @@ fn process(args: &Args, timeline: &Arc<Timeline>) -> Result<End, StartError> {
 
     let running = match (config, &api) {
         (Some(config), _) => {
-            Machine::new(&config, &host.files, timeline)?.start(config.into(), metadata)?
+            let machine = Machine::new(&config, &metadata, &host.files, timeline)?;
+            machine.start(config.into(), metadata)?
         }
         (None, Some(api)) => {
             let mut builder = Builder::new(&args.id, VERSION, metadata_limit(args));

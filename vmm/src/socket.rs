@@ -9,6 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hull_vm_api::config::HostPath;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::files::{Access, FileError, Files};
 
@@ -109,10 +111,10 @@ fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), Sock
         what,
         source,
     };
-    let listener = match UnixListener::bind(path) {
+    let listener = match bind_for_owner(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             remove_stale(what, path)?;
-            UnixListener::bind(path).map_err(fail)?
+            bind_for_owner(path).map_err(fail)?
         }
         result => result.map_err(fail)?,
     };
@@ -122,6 +124,14 @@ fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), Sock
         identity: Some(identity),
     };
     Ok((listener, file))
+}
+
+/// Binds a socket to which only its owner can connect, whatever the process's mask is. No share is served meanwhile.
+fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
+    let mask = umask(Mode::RWXG | Mode::RWXO);
+    let listener = UnixListener::bind(path);
+    umask(mask);
+    listener
 }
 
 /// Removes a socket that nobody listens at any more.

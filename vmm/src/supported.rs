@@ -1,7 +1,7 @@
 //! What a configuration can say and this program does not do: refused, so that nothing a user says is ignored.
 
 use hull_vm_api::VmConfig;
-use hull_vm_api::config::{CpuTemplate, Drive, IoEngine, MachineConfig, Reboot};
+use hull_vm_api::config::{CpuTemplate, MachineConfig, Reboot};
 
 use crate::error::StartError;
 
@@ -12,8 +12,7 @@ use crate::error::StartError;
 pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
     let asked = sections(config)
         .into_iter()
-        .chain(machine(&config.machine_config))
-        .chain(config.drives.iter().flat_map(drive));
+        .chain(machine(&config.machine_config));
     match asked
         .filter(|(_, asked)| *asked)
         .map(|(name, _)| name)
@@ -24,30 +23,13 @@ pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
     }
 }
 
-fn sections(config: &VmConfig) -> [(&'static str, bool); 11] {
-    let entropy = config.entropy.as_ref();
+fn sections(config: &VmConfig) -> [(&'static str, bool); 2] {
     let serial = config.serial.as_ref();
-    let console = config.console.as_ref();
     [
         ("cpu-config", config.cpu_config.is_some()),
-        ("pmem", !config.pmem.is_empty()),
-        ("network-interfaces", !config.network_interfaces.is_empty()),
-        ("shares", !config.shares.is_empty()),
-        ("balloon", config.balloon.is_some()),
-        ("memory-hotplug", config.memory_hotplug.is_some()),
-        ("mmds-config", config.mmds_config.is_some()),
-        (
-            "entropy.rate_limiter",
-            entropy.is_some_and(|e| e.rate_limiter.is_some()),
-        ),
         (
             "serial.rate_limiter",
             serial.is_some_and(|s| s.rate_limiter.is_some()),
-        ),
-        ("console.rows", console.is_some_and(|c| c.rows.is_some())),
-        (
-            "console.columns",
-            console.is_some_and(|c| c.columns.is_some()),
         ),
     ]
 }
@@ -62,16 +44,6 @@ fn machine(machine: &MachineConfig) -> [(&'static str, bool); 4] {
             !machine.cpu_affinity.is_empty(),
         ),
         ("machine-config.reboot", machine.reboot != Reboot::Exit),
-    ]
-}
-
-fn drive(drive: &Drive) -> [(&'static str, bool); 5] {
-    [
-        ("drives.io_engine", drive.io_engine != IoEngine::Sync),
-        ("drives.rate_limiter", drive.rate_limiter.is_some()),
-        ("drives.direct", drive.direct),
-        ("drives.queues", drive.queues != 1),
-        ("drives.serial", drive.serial.is_some()),
     ]
 }
 
@@ -92,12 +64,6 @@ mod tests {
         assert_eq!(
             check(&config).unwrap_err().to_string(),
             "machine-config.cpu_template is not supported by this hull-vmm; leave it out"
-        );
-        let drive = r#", "drives": [{ "drive_id": "d", "path_on_host": "/d", "is_root_device": false, "queues": 2 }]"#;
-        let error = check(&parse(drive)).unwrap_err();
-        assert!(
-            error.to_string().starts_with("drives.queues is not"),
-            "{error}"
         );
     }
 }

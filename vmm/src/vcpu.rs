@@ -17,6 +17,7 @@ use crate::counters::{Counters, Exit};
 use crate::ending::Ending;
 use crate::gate::{Gate, Passage};
 use crate::timeline::{Stage, Timeline};
+use crate::virtio::Mappings;
 use crate::{emulate, kick};
 
 /// Enough for the deepest device, with room to spare.
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub timeline: Arc<Timeline>,
     /// Where vCPUs wait while the machine is paused, and turn back when they are to stay out.
     pub gate: Arc<Gate>,
+    /// Files that are part of the guest's memory.
+    pub _mappings: Mappings,
 }
 
 /// A vCPU that no thread runs yet.

@@ -24,6 +24,12 @@ impl Metadata {
         }
     }
 
+    /// The most bytes of JSON.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// All of it; null until something was put there.
     #[must_use]
     pub fn value(&self) -> &Value {

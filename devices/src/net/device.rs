@@ -204,6 +204,17 @@ impl Net {
         }
     }
 
+    /// Changes the addresses that the guest may use; without a filter, any.
+    pub fn set_filter(&mut self, filter: Option<SourceFilter>) {
+        self.filter = filter;
+    }
+
+    /// The address that the interface was given. Its guest may use another.
+    #[must_use]
+    pub fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
     /// Whether the link is up.
     #[must_use]
     pub fn is_link_up(&self) -> bool {

@@ -31,7 +31,7 @@ impl Running {
         Ok(reply)
     }
 
-    fn act(&mut self, request: &Request, _config: &Draft, host: &mut Host) -> Result<Reply, Fault> {
+    fn act(&mut self, request: &Request, config: &Draft, host: &mut Host) -> Result<Reply, Fault> {
         match request {
             Request::GetInstance => {
                 let info = InstanceInfo::new(host.figures.id(), self.stage, VERSION);
@@ -39,8 +39,14 @@ impl Running {
             }
             Request::GetVersion => return Ok(Reply::Version(Version::new(VERSION))),
             Request::GetMmds => return Ok(Reply::Mmds(self.metadata.value().clone())),
-            Request::PutMmds(value) => self.metadata.put(value.clone())?,
-            Request::PatchMmds(value) => self.metadata.patch(value.clone())?,
+            Request::PutMmds(value) => {
+                self.metadata.put(value.clone())?;
+                self.show_metadata()?;
+            }
+            Request::PatchMmds(value) => {
+                self.metadata.patch(value.clone())?;
+                self.show_metadata()?;
+            }
             Request::PatchVm(VmState::Paused) => self.pause()?,
             Request::PatchVm(VmState::Resumed) => self.resume(),
             Request::PutAction(action) => self.action(*action, host)?,
@@ -48,8 +54,7 @@ impl Running {
                 let message = "Create snapshot error: this hull-vmm cannot write snapshots";
                 return Err(Fault::bad_request(message));
             }
-            // Devices can be neither plugged in nor pulled out.
-            _ => return Err(Fault::after_start()),
+            _ => return self.change_device(request, config, host),
         }
         Ok(Reply::Done)
     }
@@ -79,6 +84,15 @@ impl Running {
         }
     }
 
+    /// Lets the guest see the metadata that there is now.
+    fn show_metadata(&self) -> Result<(), Fault> {
+        let Some(mmds) = self.virtio.mmds() else {
+            return Ok(());
+        };
+        let put = mmds.put(self.metadata.value().clone());
+        put.map_err(|error| Fault::internal(error.to_string()))
+    }
+
     fn send_nmi(&self) -> Result<(), Fault> {
         let address = layout::LOCAL_APIC.raw_value() | ALL_APICS;
         let message = kvm_msi {
@@ -98,7 +112,10 @@ impl Running {
         }
         let fail = |error: &dyn std::error::Error| Fault::internal(format!("Pause error: {error}"));
         self.vcpus.pause().map_err(|error| fail(&error))?;
-        self.virtio.pause();
+        if let Err(error) = self.virtio.pause() {
+            self.vcpus.resume();
+            return Err(fail(&error));
+        }
         self.stage = Stage::Paused;
         tracing::info!("paused");
         Ok(())

@@ -115,8 +115,8 @@ fn answer(call: Call, builder: &mut Builder, host: &mut Host) -> Option<Running>
 
 fn start(config: &VmConfig, builder: &Builder, host: &Host) -> Result<Running, StartError> {
     supported::check(config)?;
-    let machine = Machine::new(config, &host.files, &host.timeline)?;
     let (draft, metadata) = builder.clone().into_parts();
+    let machine = Machine::new(config, &metadata, &host.files, &host.timeline)?;
     machine.start(draft, metadata)
 }
 

@@ -5,6 +5,7 @@
 
 mod after;
 mod before;
+mod devices;
 
 use std::io;
 

@@ -3,86 +3,126 @@
 use std::sync::Arc;
 
 use hull_devices::VirtioDevice;
-use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Serial};
-use hull_devices::console::{Console, ConsoleBackend};
+use hull_devices::balloon::{Balloon, BalloonConfig};
+use hull_devices::console::{Console, ConsoleBackend, ConsoleSize};
+use hull_devices::net::mmds::Mmds;
+use hull_devices::rate::RateControl;
 use hull_devices::rng::{Rng, RngConfig};
 use hull_devices::vsock::{Dialer, UnixConnector, Vsock, VsockBackend, VsockConfig};
-use hull_vm_api::VmConfig;
-use hull_vm_api::config::{self, CacheType, Drive};
+use hull_vm_api::config::{self, Entropy};
+use hull_vm_api::{Metadata, VmConfig};
 
+use super::extra::Extra;
+use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
 use crate::socket::{self, SocketFile, SocketUse};
 use crate::timeline::{Stage, Timeline};
 
-/// All devices, and what one of them leaves with the machine.
+/// A device, and what changes its rate limits.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) device: Box<dyn VirtioDevice>,
+    /// Of an interface first for what comes to the guest, then for what it sends.
+    pub(super) rates: Vec<RateControl>,
+}
+
+impl Made {
+    /// A device without rate limits.
+    fn unlimited(device: impl VirtioDevice) -> Self {
+        Self {
+            device: Box::new(device),
+            rates: Vec::new(),
+        }
+    }
+}
+
+/// All devices, and what some of them leave with the machine.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
-    pub(super) devices: Vec<Box<dyn VirtioDevice>>,
+    pub(super) devices: Vec<(Name, Made)>,
     pub(super) dialer: Option<Dialer>,
     pub(super) socket: Option<SocketFile>,
+    pub(super) mmds: Option<Mmds>,
 }
 
 /// The devices that a configuration asks for, in the order of their slots: the disks come first.
 pub(super) fn open(
     config: &VmConfig,
+    metadata: &Metadata,
+    extra: &Extra,
     files: &Files,
     timeline: &Arc<Timeline>,
 ) -> Result<Opened, StartError> {
     let mut opened = Opened::default();
+    let mut add = |name, made| opened.devices.push((name, made));
     for drive in config.drives_in_order() {
-        opened.devices.push(Box::new(block(drive, files)?));
+        let name = Name::Drive(drive.drive_id.clone());
+        add(name, disk::make(drive, files)?);
+    }
+    for (index, pmem) in config.pmem.iter().enumerate() {
+        add(Name::Pmem(pmem.id.clone()), extra.pmem(index, pmem)?);
+    }
+    opened.mmds = net::mmds(config, metadata)?;
+    for interface in &config.network_interfaces {
+        let id = &interface.iface_id;
+        let shown = config.mmds_config.as_ref();
+        let shown = shown.is_some_and(|mmds| mmds.network_interfaces.contains(id));
+        let mmds = opened.mmds.as_ref().filter(|_| shown);
+        add(
+            Name::Network(id.clone()),
+            net::make(interface, mmds, files)?,
+        );
     }
     if let Some(config) = &config.vsock {
         let (device, socket) = vsock(config, files, timeline.clone())?;
         opened.dialer = Some(device.dialer());
         opened.socket = Some(socket);
-        opened.devices.push(Box::new(device));
+        add(Name::Vsock, Made::unlimited(device));
     }
     if let Some(config) = &config.console {
-        opened.devices.push(Box::new(console(config, files)?));
+        add(Name::Console, Made::unlimited(console(config, files)?));
     }
-    if config.entropy.is_some() {
-        let entropy = Rng::new(&RngConfig::default())
-            .map_err(StartError::host("the descriptors of the entropy device"))?;
-        opened.devices.push(Box::new(entropy));
+    if let Some(config) = &config.entropy {
+        add(Name::Entropy, entropy(config)?);
+    }
+    if let Some(config) = &config.balloon {
+        add(Name::Balloon, Made::unlimited(balloon(config)?));
+    }
+    if let Some(config) = &config.memory_hotplug {
+        add(Name::Hotplug, extra.hotplug(config)?);
+    }
+    for share in &config.shares {
+        let made = share::make(share, config.shares.len(), files)?;
+        add(Name::Share(share.tag.clone()), made);
     }
     Ok(opened)
 }
 
-/// A disk: its files opened, as many of them as it has.
-fn block(drive: &Drive, files: &Files) -> Result<Block, StartError> {
-    let access = if drive.is_read_only {
-        Access::Read
-    } else {
-        Access::ReadWrite
-    };
-    let disk = match &drive.path_on_host {
-        Some(path) => {
-            let file = files.open("drives.path_on_host", path, access)?;
-            Disk::file(file, drive.is_read_only)
-        }
-        None => {
-            let open = |path| files.open("drives.parts", path, Access::Read);
-            Disk::parts(drive.parts.iter().map(open).collect::<Result<_, _>>()?)
-        }
-    };
-    let disk = disk.map_err(|source| StartError::Drive {
-        id: drive.drive_id.clone(),
-        source,
-    })?;
-    let config = BlockConfig {
-        serial: Serial::from_start_of(&drive.drive_id),
-        cache: match drive.cache_type {
-            CacheType::Unsafe => CacheMode::Unsafe,
-            CacheType::Writeback => CacheMode::Writeback,
-        },
-        ..BlockConfig::default()
-    };
-    Block::new(config, disk).map_err(|source| StartError::Block {
-        id: drive.drive_id.clone(),
-        source,
+fn entropy(config: &Entropy) -> Result<Made, StartError> {
+    let rate = rate::limits(config.rate_limiter.as_ref());
+    let entropy = Rng::new(&RngConfig { rate })
+        .map_err(StartError::host("the descriptors of the entropy device"))?;
+    Ok(Made {
+        rates: vec![entropy.rate_control()],
+        device: Box::new(entropy),
     })
+}
+
+fn balloon(config: &config::Balloon) -> Result<Balloon, StartError> {
+    Ok(Balloon::new(BalloonConfig {
+        target_pages: pages(config.amount_mib),
+        deflate_on_oom: config.deflate_on_oom,
+        statistics_interval_s: config.stats_polling_interval_s,
+        free_page_hinting: config.free_page_hinting,
+        free_page_reporting: config.free_page_reporting,
+    })?)
+}
+
+/// Pages of a balloon in so many MiB.
+pub(crate) fn pages(mib: u32) -> u32 {
+    // No guest has as many as are lost here.
+    mib.saturating_mul(256)
 }
 
 /// The socket device, which notes when the guest first calls the host, and the file of its socket.
@@ -110,5 +150,9 @@ fn console(config: &config::Console, files: &Files) -> Result<Console, StartErro
         None => None,
     };
     let output = output.into();
-    Ok(Console::new(ConsoleBackend { output, input })?)
+    let mut console = Console::new(ConsoleBackend { output, input })?;
+    if let (Some(rows), Some(columns)) = (config.rows, config.columns) {
+        console.set_size(ConsoleSize { columns, rows });
+    }
+    Ok(console)
 }

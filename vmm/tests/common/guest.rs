@@ -45,6 +45,13 @@ impl Code {
         text.bytes().fold(self, |code, byte| code.out(0x3f8, byte))
     }
 
+    /// Waits until a byte has a value.
+    pub(crate) fn await_byte(self, address: u32, value: u8) -> Self {
+        self.bytes(&[0x80, 0x3c, 0x25]) // again: cmp byte [address], value
+            .bytes(&address.to_le_bytes())
+            .bytes(&[value, 0x75, 0xf6]) // jne again
+    }
+
     pub(crate) fn power_off(self) -> Vec<u8> {
         self.out(0x505, 4).spin()
     }

@@ -49,6 +49,8 @@ pub(crate) struct Vm {
     pub(crate) dir: TempDir,
     pub(crate) config: Value,
     pub(crate) args: Vec<String>,
+    /// Whether its process has a network namespace of its own.
+    pub(crate) own_network: bool,
 }
 
 impl Vm {
@@ -74,6 +76,7 @@ impl Vm {
             dir,
             config,
             args: Vec::new(),
+            own_network: false,
         }
     }
 
@@ -117,7 +120,13 @@ impl Vm {
         let file = self.path("config.json");
         fs::write(&file, self.config.to_string()).unwrap();
         let socket = self.path("api");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        let mut command = if self.own_network {
+            let mut command = Command::new("unshare");
+            command.args(["--net", env!("CARGO_BIN_EXE_hull-vmm")]);
+            command
+        } else {
+            Command::new(env!("CARGO_BIN_EXE_hull-vmm"))
+        };
         command.arg("--api-sock").arg(&socket).args(&self.args);
         if configured == Configured::ByFile {
             command.arg("--config-file").arg(file);

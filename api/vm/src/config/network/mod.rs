@@ -44,7 +44,8 @@ pub struct NetworkInterface {
     /// Limits of what the guest sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tx_rate_limiter: Option<RateLimiter>,
-    /// Pairs of queues, 1 to [`NetworkInterface::MAX_QUEUES`]. Hull's own field.
+    /// Pairs of queues, 1 to [`NetworkInterface::MAX_QUEUES`]. With `fd:NAME`, each has a descriptor: `fd:NAME`, `fd:NAME.1`,
+    /// `fd:NAME.2` and so on. Hull's own field.
     #[serde(
         default = "one",
         skip_serializing_if = "super::is_one",
