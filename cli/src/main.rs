@@ -10,6 +10,7 @@ mod ps;
 mod rm;
 mod run;
 mod stop;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ use crate::context::Context;
         hull run --rm busybox echo hello      run a program in a microVM and remove it\n  \
         hull run -it --rm debian              a shell in a Debian image\n  \
         hull image pull docker.io/alpine      fetch an image\n  \
+        hull vm run --disk root.ext4          boot a plain microVM, without a container\n  \
         hull doctor                           see whether this host can run microVMs"
 )]
 struct Cli {
@@ -47,6 +49,7 @@ enum Command {
     Rmi(image::RmArgs),
     Load(image::LoadArgs),
     Tag(image::TagArgs),
+    Vm(vm::Args),
     Doctor(doctor::Args),
     /// Show the version
     Version,
@@ -89,6 +92,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rmi(args) => image::run(image::Command::Rm(args), &ctx).await,
         Command::Load(args) => image::run(image::Command::Load(args), &ctx).await,
         Command::Tag(args) => image::run(image::Command::Tag(args), &ctx).await,
+        Command::Vm(args) => vm::run(args, &ctx).await,
         Command::Doctor(args) => doctor::run(args, &ctx).await,
         Command::Version => {
             anstream::println!("hull {}", env!("CARGO_PKG_VERSION"));
@@ -111,7 +115,8 @@ fn misspelt(error: &clap::Error) -> ExitCode {
         Some(text) => anstream::eprint!("hull: {text}"),
         None => drop(error.print()),
     }
-    let runs = std::env::args_os().nth(1).is_some_and(|name| name == "run");
+    let word = |index| std::env::args_os().nth(index).unwrap_or_default();
+    let runs = word(1) == "run" || (word(1) == "vm" && word(2) == "run");
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
         _ if runs => ExitCode::from(125),

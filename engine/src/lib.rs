@@ -40,4 +40,4 @@ pub use programs::{MissingProgram, Programs, find_vmm};
 pub use session::SessionError;
 pub use spec::{InvalidProcess, InvalidSize, UnknownSignal, parse_cpus, parse_size, signal_number};
 pub use timing::Timing;
-pub use vm::MachineError;
+pub use vm::{MachineError, plain};

@@ -81,6 +81,11 @@ impl Paths {
         self.root.join("names")
     }
 
+    /// Plain microVMs, each in a directory of its name.
+    pub(crate) fn vms(&self) -> PathBuf {
+        self.root.join("vms")
+    }
+
     pub(crate) fn templates(&self) -> PathBuf {
         self.root.join("templates")
     }

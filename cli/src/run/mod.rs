@@ -4,10 +4,10 @@ mod args;
 mod client;
 mod env;
 mod options;
-mod signals;
+pub(crate) mod signals;
 mod spinner;
 mod streams;
-mod terminal;
+pub(crate) mod terminal;
 mod timing;
 
 use std::process::ExitCode;

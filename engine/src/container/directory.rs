@@ -149,7 +149,7 @@ impl Held {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let bytes = fs::read(path)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         io::Error::new(
@@ -160,7 +160,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 }
 
 /// Replaces the file in one step, so that a reader sees the old text or the new.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = path.with_extension("json.new");
     fs::write(&temporary, serde_json::to_vec_pretty(value)?)?;
     fs::rename(temporary, path)

@@ -2,6 +2,7 @@
 
 mod config;
 mod machine;
+pub mod plain;
 
 pub(crate) use config::{Disks, MachineSpec, configuration};
 pub use machine::MachineError;

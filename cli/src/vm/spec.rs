@@ -1,0 +1,79 @@
+//! The options that say what a microVM is to be.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use hull_engine::parse_size;
+use hull_engine::plain::{ConsoleKind, DiskSpec, NetSpec, ShareSpec, VmName, VmSpec};
+
+/// What `hull vm run` and `hull vm create` have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct SpecArgs {
+    /// The name; a random one if not given
+    #[arg(long)]
+    pub(super) name: Option<VmName>,
+    /// An ELF vmlinux or a bzImage; Hull's own kernel if not given
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// An initramfs, not compressed if it is to be fast
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// A disk: a file or block device; can be given several times. The first is the root, unless there is an initramfs or a root=
+    #[arg(long = "disk", value_name = "PATH[:ro]")]
+    disks: Vec<DiskSpec>,
+    /// A network interface: none, or tap=NAME for a TAP device of the host; can be given several times
+    #[arg(long = "net", value_name = "NET")]
+    networks: Vec<NetSpec>,
+    /// A directory, mounted in the guest by mount -t virtiofs TAG /mnt; can be given several times
+    #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
+    shares: Vec<ShareSpec>,
+    /// How many vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u8,
+    /// How much memory, such as 512m or 2g; the host gives it page by page, as the guest touches it
+    #[arg(short, long, value_name = "SIZE", default_value = "512m", value_parser = parse_size)]
+    memory: u64,
+    /// What the guest's console is: hvc0, both ways; or the serial port, from the first line on but without input
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = Console::Virtio)]
+    console: Console,
+    /// Words for the kernel's command line, behind those that this host and the console need
+    #[arg(
+        long,
+        value_name = "WORDS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    cmdline: String,
+    /// Tell the kernel nothing but --cmdline and where its devices are
+    #[arg(long)]
+    raw_cmdline: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Console {
+    Virtio,
+    Serial,
+    None,
+}
+
+impl SpecArgs {
+    pub(super) fn split(self) -> (Option<VmName>, VmSpec) {
+        let spec = VmSpec {
+            kernel: self.kernel,
+            initrd: self.initrd,
+            disks: self.disks,
+            networks: self.networks,
+            shares: self.shares,
+            cpus: self.cpus,
+            memory_mib: self.memory.div_ceil(1 << 20),
+            console: match self.console {
+                Console::Virtio => ConsoleKind::Virtio,
+                Console::Serial => ConsoleKind::Serial,
+                Console::None => ConsoleKind::None,
+            },
+            cmdline: self.cmdline,
+            raw_cmdline: self.raw_cmdline,
+        };
+        (self.name, spec)
+    }
+}

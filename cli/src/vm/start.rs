@@ -1,0 +1,125 @@
+//! `hull vm create` and `start`, and the process in the background that owns a microVM.
+
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context as _, bail};
+use hull_engine::plain::{Ask, MicroVms};
+use rustix::fs::{Mode, OFlags, open};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use super::FAILED;
+use super::name;
+use super::spec::SpecArgs;
+use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
+
+/// Make a microVM, to be started by hull vm start; its name is printed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hull vm create --name web --disk root.ext4 --memory 1g\n  \
+    hull vm start $(hull vm create --disk root.ext4:ro)")]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+/// Start microVMs in the background
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    /// Names
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// Own a microVM until it ends: what hull vm start leaves in the background
+#[derive(Debug, clap::Args)]
+pub(crate) struct OwnArgs {
+    name: String,
+}
+
+/// What the owner says when its microVM runs.
+const RUNNING: &[u8] = b"running\n";
+
+pub(super) fn create(args: CreateArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+    let (name, spec) = args.spec.split();
+    match vms.make(name, spec, false) {
+        Ok(owned) => {
+            anstream::println!("{}", owned.name());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            crate::fail(&error.into());
+            Ok(ExitCode::from(FAILED))
+        }
+    }
+}
+
+pub(super) async fn start(args: &StartArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for text in &args.names {
+        match start_one(text, vms).await {
+            Ok(()) => anstream::println!("{text}"),
+            Err(error) => code = crate::fail(&error),
+        }
+    }
+    Ok(code)
+}
+
+async fn start_one(text: &str, vms: &MicroVms) -> anyhow::Result<()> {
+    // Found out here, for a plain sentence; the owner finds it out again.
+    vms.get(&name(text)?)?;
+    let own = std::env::current_exe().context("hull does not find its own program")?;
+    let mut owner = Command::new(own)
+        .args(["vm", "own", text])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("a process in the background cannot be started")?;
+    // It closes both when its microVM runs, or when it ends.
+    let (mut said, mut words) = (Vec::new(), String::new());
+    if let Some(stdout) = &mut owner.stdout {
+        stdout.read_to_end(&mut said).await?;
+    }
+    if said == RUNNING {
+        return Ok(());
+    }
+    if let Some(stderr) = &mut owner.stderr {
+        stderr.read_to_string(&mut words).await?;
+    }
+    let status = owner.wait().await?;
+    let words = words.trim().trim_start_matches("hull: ");
+    if words.is_empty() {
+        bail!("microVM {text} was not started: its owner ended with {status}");
+    }
+    bail!("{words}")
+}
+
+/// Becomes the owner, in a session of its own, and stays until the end.
+pub(super) async fn own(args: OwnArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+    // It fails only for one who leads a group already, as a person who types this does.
+    let _ = rustix::process::setsid();
+    let mut signals = Signals::listen()?;
+    let (running, _) = vms.take(&name(&args.name)?)?.start(false).await?;
+    rustix::io::write(rustix::stdio::stdout(), RUNNING)?;
+    let nothing = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    rustix::stdio::dup2_stderr(&nothing)?;
+
+    let (asks, asked) = mpsc::unbounded_channel();
+    let wait = running.wait(asked);
+    tokio::pin!(wait);
+    let end = loop {
+        tokio::select! {
+            end = &mut wait => break end,
+            signal = signals.next() => match signal {
+                WINDOW_CHANGED => {}
+                INTERRUPT => drop(asks.send(Ask::End)),
+                _ => drop(asks.send(Ask::PowerOff)),
+            },
+        }
+    };
+    Ok(ExitCode::from(end.code))
+}

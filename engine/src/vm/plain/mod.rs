@@ -1,0 +1,27 @@
+//! Plain microVMs: machines that run what a person names, without a container and without an agent.
+//!
+//! [`MicroVms`] is the door. What a machine is to be is a [`VmSpec`]; on disk it is a directory of its own with a lock that its
+//! owner holds, as a container's is: the process that runs it ([`Owned`], then [`Running`]), in the foreground or behind
+//! `hull vm start`. Other processes reach it by what it says on disk, by its API's socket and by its console's.
+
+mod console;
+mod control;
+mod error;
+mod log;
+mod name;
+mod owned;
+mod shelf;
+mod spec;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use console::Terminal;
+pub use control::MicroVms;
+pub use error::VmError;
+pub use log::{Follow, LogReader};
+pub use name::{InvalidVmName, VmName};
+pub use owned::{Ask, Owned, Running, VmEnd};
+pub use shelf::{Listed, VmRecord, VmState, VmStatus};
+pub use spec::{ConsoleKind, DiskSpec, NetSpec, ShareSpec, SpecError, VmSpec};
+pub use stats::VmStats;

@@ -1,0 +1,290 @@
+//! The owner of a plain microVM: the process that holds its lock, starts its `hull-vmm`, and writes down how that ended.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use hull_vm_api::{Client, ExitCause};
+use jiff::Timestamp;
+use rustix::process::Signal;
+use tokio::sync::mpsc;
+
+use super::console::{Relay, Terminal};
+use super::shelf::{KILLED, Shelf, VmRecord, VmState, VmStatus};
+use super::{VmError, VmName};
+use crate::container::{Held, write_json};
+use crate::running::epitaph;
+use crate::vm::machine::{Ended, Launch, Machine};
+use crate::{Error, doctor, find_vmm};
+
+/// How long a VMM may take from its first instruction to its guest's.
+const START: Duration = Duration::from_secs(60);
+/// `sun_path` has 108 bytes, the last of them zero.
+const LONGEST_SOCKET: usize = 107;
+/// Exit status of what fails before the guest runs, as Docker has it.
+const FAILED: u8 = 125;
+
+/// What its owner can ask of a machine that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To power off; the second time it is ended at once.
+    PowerOff,
+    /// To end at once.
+    End,
+}
+
+/// How a microVM ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmEnd {
+    /// 0 for a guest that powered off, 16 for a reboot, 17 for a panic and so on ([`ExitCause`]); 125 for a failure of the VMM
+    /// or of the host; 128 and the signal's number for a VMM that was killed.
+    pub code: u8,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// A microVM whose lock this process holds.
+#[derive(Debug)]
+pub struct Owned {
+    shelf: Shelf,
+    held: Held,
+    record: VmRecord,
+}
+
+/// A microVM that this process runs.
+#[derive(Debug)]
+pub struct Running {
+    owned: Owned,
+    machine: Machine,
+    relay: Relay,
+}
+
+impl Owned {
+    pub(crate) fn new(shelf: Shelf, held: Held, record: VmRecord) -> Self {
+        Self {
+            shelf,
+            held,
+            record,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &VmName {
+        &self.record.name
+    }
+
+    /// Starts the machine; returns when its vCPUs run. With `foreground` there is a terminal, which must be read.
+    ///
+    /// # Errors
+    /// Why it does not run; that is written down, too, or the microVM is removed if it was to be.
+    pub async fn start(self, foreground: bool) -> Result<(Running, Option<Terminal>), VmError> {
+        match self.boot(foreground).await {
+            Ok((machine, relay, terminal)) => {
+                let running = Running {
+                    owned: self,
+                    machine,
+                    relay,
+                };
+                Ok((running, terminal))
+            }
+            Err(error) => {
+                self.settle(&VmEnd {
+                    code: FAILED,
+                    reason: error.to_string(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    async fn boot(&self, foreground: bool) -> Result<(Machine, Relay, Option<Terminal>), VmError> {
+        let (shelf, name) = (&self.shelf, &self.record.name);
+        let vmm = find_vmm().map_err(Error::from)?;
+        let profile = doctor::load_or_probe(&vmm, shelf.paths().root()).await;
+        let profile = profile.map_err(Error::from)?;
+
+        let api = self.make_sockets()?;
+        let directory = self.held.directory();
+        let console = shelf.console_socket(name);
+        let relay = Relay::start(directory.path(), &console, foreground);
+        let (relay, ends, terminal) = relay.map_err(Error::io("make the console at", &console))?;
+        let (config, mut descriptors) = self.record.spec.configuration(&profile, ends)?;
+        let file = directory.vmm_config();
+        write_json(&file, &config).map_err(Error::io("write", &file))?;
+        let log = directory.vmm_log();
+        let log = File::create(&log).map_err(Error::io("make", &log))?;
+        descriptors.push(("api".to_owned(), api));
+
+        let machine = Machine::start(Launch {
+            program: &vmm,
+            arguments: vec![
+                "--api-sock".to_owned(),
+                "fd:api".to_owned(),
+                "--config-file".to_owned(),
+                file.to_string_lossy().into_owned(),
+                "--id".to_owned(),
+                name.as_id(),
+            ],
+            descriptors,
+            log,
+            runtime: shelf.paths().run(),
+        });
+        let machine = machine.await.map_err(Error::from)?;
+        shelf.write_state(
+            name,
+            &VmState {
+                status: VmStatus::Running,
+                vmm: Some(machine.process()),
+                started: Some(Timestamp::now()),
+                ..VmState::CREATED
+            },
+        )?;
+        let running = self.until_it_runs(&machine).await;
+        match running {
+            Ok(()) => Ok((machine, relay, terminal)),
+            Err(error) => {
+                machine.kill();
+                machine.ended().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its API's socket listens already: the call waits in it until the VMM takes it, or is gone.
+    async fn until_it_runs(&self, machine: &Machine) -> Result<(), VmError> {
+        let client = Client::new(self.shelf.api_socket(&self.record.name)).with_time(START);
+        let asked = tokio::task::spawn_blocking(move || client.instance());
+        let answer = tokio::select! {
+            answer = asked => answer.ok(),
+            _ = machine.ended() => None,
+        };
+        match answer {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(source)) => {
+                // A VMM that ends closes its sockets first.
+                let grace = Duration::from_secs(5);
+                if tokio::time::timeout(grace, machine.ended()).await.is_ok() {
+                    return Err(self.unstarted(&machine.ended().await));
+                }
+                let name = self.record.name.clone();
+                Err(VmError::Api { name, source })
+            }
+            None => Err(self.unstarted(&machine.ended().await)),
+        }
+    }
+
+    fn unstarted(&self, ended: &Ended) -> VmError {
+        VmError::Unstarted(epitaph(ended, &self.held.directory().vmm_log()))
+    }
+
+    /// Makes the directory of the sockets, for this user alone, and the API's socket in it.
+    fn make_sockets(&self) -> Result<OwnedFd, VmError> {
+        let (shelf, name) = (&self.shelf, &self.record.name);
+        // What a dead owner left.
+        shelf.remove_runtime(name)?;
+        let runtime = shelf.runtime(name);
+        if shelf.console_socket(name).as_os_str().len() > LONGEST_SOCKET {
+            return Err(Error::LongRuntime(runtime).into());
+        }
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&runtime);
+        made.map_err(Error::io("make", &runtime))?;
+        let api = shelf.api_socket(name);
+        let listener = UnixListener::bind(&api).map_err(Error::io("listen at", &api))?;
+        Ok(listener.into())
+    }
+
+    /// Writes the end down, or removes what was to be removed at its end, and lets go of the lock.
+    fn settle(self, end: &VmEnd) {
+        let name = &self.record.name;
+        let done = if self.record.auto_remove {
+            self.shelf.remove(self.held, name)
+        } else {
+            let written = self.shelf.get(name).and_then(|listed| {
+                let mut state = listed.state;
+                state.exited(end.code, end.reason.as_str());
+                Ok(self.shelf.write_state(name, &state)?)
+            });
+            written.and_then(|()| Ok(self.shelf.remove_runtime(name)?))
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the end of microVM {name} was not written down");
+        }
+    }
+}
+
+impl Running {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &VmName {
+        self.owned.name()
+    }
+
+    /// Stays with the machine to its end, and does what is asked meanwhile.
+    pub async fn wait(self, mut asked: mpsc::UnboundedReceiver<Ask>) -> VmEnd {
+        let Self {
+            owned,
+            machine,
+            relay,
+        } = self;
+        let ended = loop {
+            tokio::select! {
+                ended = machine.ended() => break ended,
+                Some(ask) = asked.recv() => match ask {
+                    // The VMM itself takes the second one for an end.
+                    Ask::PowerOff => machine.process().signal(Signal::TERM),
+                    Ask::End => machine.process().signal(Signal::INT),
+                },
+            }
+        };
+        relay.drain().await;
+        let end = end_of(&ended, &owned.held.directory().vmm_log());
+        owned.settle(&end);
+        end
+    }
+}
+
+/// How a VMM's exit status reads.
+fn end_of(ended: &Ended, log: &Path) -> VmEnd {
+    use std::os::unix::process::ExitStatusExt;
+    let status = ended.as_ref().as_ref().ok();
+    let cause = status
+        .and_then(std::process::ExitStatus::code)
+        .and_then(ExitCause::from_code);
+    let signal = status.and_then(|status| u8::try_from(status.signal()?).ok());
+    let own = |cause: ExitCause| cause.is_of_guest() || cause == ExitCause::Terminated;
+    match (cause, signal) {
+        (Some(cause), _) if own(cause) => VmEnd {
+            code: cause.code(),
+            reason: cause.to_string(),
+        },
+        (None, Some(9)) => VmEnd {
+            code: KILLED,
+            reason: "it was killed".to_owned(),
+        },
+        (_, signal) => VmEnd {
+            code: match (cause, signal) {
+                (Some(ExitCause::KvmFailure), _) => ExitCause::KvmFailure.code(),
+                (_, Some(signal)) => signal.saturating_add(128),
+                _ => FAILED,
+            },
+            reason: epitaph(ended, log),
+        },
+    }
+}
+
+/// What the operating system said, as an error of the engine's.
+pub(crate) fn io_error(
+    verb: &'static str,
+    path: impl Into<std::path::PathBuf>,
+) -> impl FnOnce(io::Error) -> VmError {
+    let path = path.into();
+    move |source| Error::io(verb, path)(source).into()
+}

@@ -1,0 +1,351 @@
+//! What a person says a plain microVM is to be, and the configuration that its VMM gets.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use hull_vm_api::config::{
+    BootSource, Console, Drive, Entropy, HostPath, MachineConfig, NetworkInterface, NotUtf8,
+    Serial, Share,
+};
+use hull_vm_api::{HostProfile, VmConfig};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::VmError;
+use crate::Error;
+use crate::programs::find_guest;
+
+/// What every Linux is told: a reboot and a panic end the machine, and nothing that the VMM knows is measured.
+const ARGUMENTS: &str = "reboot=k panic=-1 no_timer_check tsc=reliable";
+/// What Hull's own kernel is told besides, which needs neither.
+const OWN_ARGUMENTS: &str = "acpi=off pci=off";
+
+/// A machine that cannot be.
+#[derive(Debug, Error)]
+pub enum SpecError {
+    /// Without either, Linux has no program to start.
+    #[error("there is nothing to boot from: give --disk, with a file system on it, or --initrd")]
+    NoRoot,
+    /// What is said of a disk makes no sense.
+    #[error("invalid --disk {0:?}: PATH or PATH:ro is expected")]
+    Disk(String),
+    /// What is said of a directory makes no sense.
+    #[error("invalid --share {0:?}: DIR:TAG or DIR:TAG:ro is expected, as in /srv/data:data:ro")]
+    Share(String),
+    /// What is said of the network makes no sense.
+    #[error("invalid --net {0:?}: none, or tap=NAME for a TAP device that exists, is expected")]
+    Net(String),
+    /// It would be too small or too large.
+    #[error("{what} is {value}; it must be from {least} to {most}")]
+    Range {
+        /// Which option.
+        what: &'static str,
+        /// What was said.
+        value: u64,
+        /// At least.
+        least: u64,
+        /// At most.
+        most: u64,
+    },
+    /// JSON cannot hold the path.
+    #[error(transparent)]
+    NotUtf8(#[from] NotUtf8),
+}
+
+/// A plain microVM. Paths are absolute, so that whoever starts it may be anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmSpec {
+    /// An ELF `vmlinux` or a `bzImage`; without it Hull's own kernel.
+    pub kernel: Option<PathBuf>,
+    /// An initramfs.
+    pub initrd: Option<PathBuf>,
+    /// In the order of the guest's names. The first is the root, unless there is an initramfs or a `root=`.
+    pub disks: Vec<DiskSpec>,
+    /// Network interfaces, in the order of the guest's names.
+    pub networks: Vec<NetSpec>,
+    /// Directories of the host.
+    pub shares: Vec<ShareSpec>,
+    /// vCPUs, from 1.
+    pub cpus: u8,
+    /// In MiB.
+    pub memory_mib: u64,
+    /// What the guest's console is.
+    pub console: ConsoleKind,
+    /// Appended to the kernel's command line.
+    pub cmdline: String,
+    /// `cmdline` is all that the kernel is told, but for what describes devices.
+    pub raw_cmdline: bool,
+}
+
+/// A disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSpec {
+    /// A file or a block device.
+    pub path: PathBuf,
+    /// The guest cannot write.
+    pub read_only: bool,
+}
+
+/// A directory of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareSpec {
+    /// The directory.
+    pub path: PathBuf,
+    /// What the guest mounts.
+    pub tag: String,
+    /// The guest cannot write.
+    pub read_only: bool,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetSpec {
+    /// None at all, said aloud.
+    None,
+    /// The other end of a TAP device of the host.
+    Tap(String),
+}
+
+/// What the guest's console is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConsoleKind {
+    /// virtio-console, `hvc0` to Linux: both ways.
+    #[default]
+    Virtio,
+    /// A 16550, `ttyS0` to Linux: what the guest prints, from its first line on. It reads nothing.
+    Serial,
+    /// Nothing.
+    None,
+}
+
+/// The VMM's ends of the console's pipes.
+#[derive(Debug)]
+pub(crate) struct ConsoleEnds {
+    pub(crate) output: OwnedFd,
+    pub(crate) input: OwnedFd,
+}
+
+impl FromStr for DiskSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let (path, read_only) = mode(text);
+        if path.is_empty() {
+            return Err(SpecError::Disk(text.to_owned()));
+        }
+        Ok(Self {
+            path: path.into(),
+            read_only,
+        })
+    }
+}
+
+impl FromStr for ShareSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let (rest, read_only) = mode(text);
+        match rest.rsplit_once(':') {
+            Some((path, tag)) if !path.is_empty() && !tag.is_empty() => Ok(Self {
+                path: path.into(),
+                tag: tag.to_owned(),
+                read_only,
+            }),
+            _ => Err(SpecError::Share(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for NetSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text.split_once('=') {
+            None if text == "none" => Ok(Self::None),
+            Some(("tap", name)) if !name.is_empty() => Ok(Self::Tap(name.to_owned())),
+            _ => Err(SpecError::Net(text.to_owned())),
+        }
+    }
+}
+
+/// Takes `:ro` or `:rw` from the end.
+fn mode(text: &str) -> (&str, bool) {
+    match (text.strip_suffix(":ro"), text.strip_suffix(":rw")) {
+        (Some(path), _) => (path, true),
+        (None, Some(path)) => (path, false),
+        (None, None) => (text, false),
+    }
+}
+
+impl VmSpec {
+    /// Makes paths absolute, and finds out what is wrong without starting anything: sizes, files that are missing.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn checked(mut self) -> Result<Self, VmError> {
+        range(
+            "--cpus",
+            self.cpus.into(),
+            1,
+            MachineConfig::MAX_VCPUS.into(),
+        )?;
+        let (least, most) = (MachineConfig::MIN_MEMORY_MIB, MachineConfig::MAX_MEMORY_MIB);
+        range("--memory (in MiB)", self.memory_mib, least, most)?;
+        if self.disks.is_empty() && self.initrd.is_none() {
+            return Err(SpecError::NoRoot.into());
+        }
+        let kernels = self.kernel.iter_mut().chain(&mut self.initrd);
+        let disks = self.disks.iter_mut().map(|disk| &mut disk.path);
+        let shares = self.shares.iter_mut().map(|share| &mut share.path);
+        for path in kernels.chain(disks).chain(shares) {
+            *path = std::path::absolute(&*path).map_err(Error::io("find", path.clone()))?;
+            std::fs::metadata(&*path).map_err(Error::io("find", path.clone()))?;
+        }
+        // What only the VMM knows about ids, tags and numbers of devices.
+        self.compose(HostPath::fd("kernel"), String::new())?
+            .validate()?;
+        Ok(self)
+    }
+
+    /// The configuration of the machine and the descriptors that it names.
+    pub(crate) fn configuration(
+        &self,
+        profile: &HostProfile,
+        console: ConsoleEnds,
+    ) -> Result<(VmConfig, Vec<(String, OwnedFd)>), VmError> {
+        let mut descriptors: Vec<(String, OwnedFd)> = Vec::new();
+        let kernel = match &self.kernel {
+            Some(kernel) => kernel.clone(),
+            None => find_guest("vmlinux").map_err(Error::from)?,
+        };
+        descriptors.push(("kernel".to_owned(), open(&kernel, false)?.into()));
+        if let Some(initrd) = &self.initrd {
+            descriptors.push(("initrd".to_owned(), open(initrd, false)?.into()));
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            let file = open(&disk.path, !disk.read_only)?;
+            // Held by the description of the file, which the VMM gets: as long as it lives.
+            let lock = match disk.read_only {
+                true => FlockOperation::NonBlockingLockShared,
+                false => FlockOperation::NonBlockingLockExclusive,
+            };
+            flock(file.as_fd(), lock).map_err(|_| VmError::DiskInUse(disk.path.clone()))?;
+            descriptors.push((format!("disk{index}"), file.into()));
+        }
+        descriptors.push(("output".to_owned(), console.output));
+        descriptors.push(("input".to_owned(), console.input));
+        let config = self.compose(HostPath::fd("kernel"), self.boot_args(profile))?;
+        config.validate()?;
+        Ok((config, descriptors))
+    }
+
+    fn compose(
+        &self,
+        kernel_image_path: HostPath,
+        boot_args: String,
+    ) -> Result<VmConfig, SpecError> {
+        let mut config = VmConfig::new(BootSource {
+            kernel_image_path,
+            initrd_path: self.initrd.as_ref().map(|_| HostPath::fd("initrd")),
+            boot_args: Some(boot_args),
+        });
+        config.machine_config = MachineConfig {
+            vcpu_count: self.cpus,
+            mem_size_mib: self.memory_mib,
+            ..MachineConfig::default()
+        };
+        for (index, disk) in self.disks.iter().enumerate() {
+            let mut drive = Drive::new(format!("disk{index}"));
+            drive.path_on_host = Some(HostPath::fd(&drive.drive_id));
+            drive.is_read_only = disk.read_only;
+            drive.is_root_device = index == 0 && !self.raw_cmdline && !self.names_its_root();
+            // It is there after the machine is gone: what the guest flushes is to be on the disk.
+            drive.cache_type = hull_vm_api::config::CacheType::Writeback;
+            config.drives.push(drive);
+        }
+        let taps = self.networks.iter().filter_map(|network| match network {
+            NetSpec::Tap(name) => Some(name),
+            NetSpec::None => None,
+        });
+        for (index, tap) in taps.enumerate() {
+            let interface = NetworkInterface::new(format!("net{index}"), tap.as_str().into());
+            config.network_interfaces.push(interface);
+        }
+        for share in &self.shares {
+            config.shares.push(Share {
+                tag: share.tag.clone(),
+                path: HostPath::try_from(share.path.as_path())?,
+                read_only: share.read_only,
+                cache: hull_vm_api::config::ShareCache::default(),
+                queues: 1,
+            });
+        }
+        config.entropy = Some(Entropy::default());
+        match self.console {
+            ConsoleKind::Virtio => {
+                let mut console = Console::new(HostPath::fd("output"));
+                console.input_path = Some(HostPath::fd("input"));
+                config.console = Some(console);
+            }
+            ConsoleKind::Serial => {
+                config.serial = Some(Serial {
+                    serial_out_path: Some(HostPath::fd("output")),
+                    ..Serial::default()
+                });
+            }
+            ConsoleKind::None => {}
+        }
+        Ok(config)
+    }
+
+    /// An initramfs finds its root by itself, and so does a kernel that was told.
+    fn names_its_root(&self) -> bool {
+        let mut words = self.cmdline.split_ascii_whitespace();
+        self.initrd.is_some() || words.any(|word| word.starts_with("root="))
+    }
+
+    fn boot_args(&self, profile: &HostProfile) -> String {
+        if self.raw_cmdline {
+            return self.cmdline.clone();
+        }
+        let host = profile.kernel_args();
+        let own = if self.kernel.is_none() {
+            OWN_ARGUMENTS
+        } else {
+            ""
+        };
+        let console = match self.console {
+            ConsoleKind::Virtio => "console=hvc0 8250.nr_uarts=0",
+            ConsoleKind::Serial => "console=ttyS0",
+            ConsoleKind::None => "quiet 8250.nr_uarts=0",
+        };
+        let mut words = vec![host.as_str(), ARGUMENTS, own, console, self.cmdline.trim()];
+        words.retain(|word| !word.is_empty());
+        words.join(" ")
+    }
+}
+
+fn open(path: &Path, writable: bool) -> Result<File, Error> {
+    let file = File::options().read(true).write(writable).open(path);
+    file.map_err(Error::io("open", path))
+}
+
+fn range(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), SpecError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SpecError::Range {
+        what,
+        value,
+        least,
+        most,
+    })
+}

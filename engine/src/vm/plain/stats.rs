@@ -1,0 +1,87 @@
+//! What a plain microVM takes of the host, as `/proc` has it.
+
+use std::fs;
+use std::io;
+
+use crate::container::HostProcess;
+
+/// `USER_HZ` of Linux on x86-64: ticks of processor time in a second (`proc_pid_stat(5)`).
+const TICKS: u64 = 100;
+
+/// What one microVM takes of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmStats {
+    /// Processor time of all its threads, in milliseconds.
+    pub cpu_ms: u64,
+    /// Memory of the host that it has, in bytes: its share, where pages are shared.
+    pub memory: u64,
+    /// Threads: a few, and one for each vCPU.
+    pub threads: u64,
+}
+
+impl VmStats {
+    /// Reads what `process` takes; `None` if it is gone.
+    pub(crate) fn of(process: HostProcess) -> io::Result<Option<Self>> {
+        let pid = process.pid;
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let (stat, memory) = match (read("stat"), read("smaps_rollup")) {
+            (Ok(stat), Ok(memory)) => (stat, memory),
+            (Err(error), _) | (_, Err(error)) => {
+                return match HostProcess::of(pid) == Some(process) {
+                    true => Err(error),
+                    false => Ok(None),
+                };
+            }
+        };
+        // Asked afterwards: the number was not given to another process meanwhile.
+        if HostProcess::of(pid) != Some(process) {
+            return Ok(None);
+        }
+        Ok(parse(&stat, &memory))
+    }
+}
+
+fn parse(stat: &str, memory: &str) -> Option<VmStats> {
+    // The second field is the program's name in brackets and may hold anything; the third one is the first here.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let pss = memory.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = pss.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(VmStats {
+        cpu_ms: field(14)?
+            .checked_add(field(15)?)?
+            .checked_mul(1000 / TICKS)?,
+        memory: kilobytes.checked_mul(1024)?,
+        threads: field(20)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_lives_has_figures_and_one_that_is_gone_has_none() {
+        let this = HostProcess::this().unwrap();
+        let stats = VmStats::of(this).unwrap().unwrap();
+        assert!(stats.memory > 100 << 10 && stats.threads >= 1, "{stats:?}");
+        let earlier = HostProcess {
+            start_time: this.start_time - 1,
+            ..this
+        };
+        assert_eq!(VmStats::of(earlier).unwrap(), None);
+    }
+
+    #[test]
+    fn odd_names_of_programs_confuse_nothing() {
+        let stat = "7 (a) b) c) S 1 7 7 0 -1 0 0 0 0 0 12 30 0 0 20 0 5 0 99 0 0";
+        let stats = parse(stat, "x\nPss:     20 kB\n").unwrap();
+        let expected = VmStats {
+            cpu_ms: 420,
+            memory: 20 << 10,
+            threads: 5,
+        };
+        assert_eq!(stats, expected);
+        assert_eq!(parse("7 (a) S", "Pss: 1 kB"), None);
+    }
+}
