@@ -9,7 +9,9 @@ use super::name;
 
 /// Ask guests to power off, and after a while end them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A guest with Hull's agent is asked over vsock, any other by Ctrl-Alt-Del.")]
+#[command(
+    after_help = "The guest is asked by Ctrl-Alt-Del. Hull's own kernel has no keyboard: power it off at its console."
+)]
 pub(crate) struct StopArgs {
     /// How many seconds a guest may take
     #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]

@@ -49,7 +49,7 @@ pub(super) async fn pass_keys(input: mpsc::Sender<Vec<u8>>) {
             break;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn until_escape(bytes: &[u8]) -> (&[u8], bool) {

@@ -1,1 +1,90 @@
+use hull_vm_api::HostProfile;
+use hull_vm_api::profile::{Backend, Costs, SyscallEntry};
 
+use super::spec::ConsoleEnds;
+use super::*;
+
+fn spec() -> VmSpec {
+    VmSpec {
+        kernel: Some("/dev/null".into()),
+        initrd: None,
+        disks: vec!["/dev/null:ro".parse().unwrap()],
+        networks: Vec::new(),
+        shares: Vec::new(),
+        cpus: 1,
+        memory_mib: 64,
+        console: ConsoleKind::Virtio,
+        cmdline: "debug".to_owned(),
+        raw_cmdline: false,
+    }
+}
+
+fn profile() -> HostProfile {
+    HostProfile {
+        backend: Backend::VtX,
+        kernel_instructions_per_second: 1,
+        user_instructions_per_second: 1,
+        instructions: [].into(),
+        syscall: SyscallEntry::Kernel,
+        cpuid_can_hide: true,
+        costs: Costs::default(),
+        max_vcpus: 1,
+    }
+}
+
+fn boot_args(spec: &VmSpec) -> (String, bool) {
+    let (input, output) = std::io::pipe().unwrap();
+    let ends = ConsoleEnds {
+        output: output.into(),
+        input: input.into(),
+    };
+    let (config, _) = spec.configuration(&profile(), ends).unwrap();
+    let root = config.drives.first().is_some_and(|d| d.is_root_device);
+    (config.boot_source.boot_args.unwrap_or_default(), root)
+}
+
+#[test]
+fn names_can_be_joined_to_paths() {
+    for good in ["a", "web-1", "A.b_c", &"x".repeat(40)] {
+        assert!(good.parse::<VmName>().is_ok(), "{good}");
+    }
+    for bad in ["", ".", "..", "a/b", "-a", "a b", &"x".repeat(41)] {
+        assert!(bad.parse::<VmName>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_kernel_is_told_what_the_host_and_the_console_need_unless_one_says_all() {
+    let mut spec = spec();
+    let (line, root) = boot_args(&spec);
+    assert!(
+        line.contains("console=hvc0") && line.ends_with(" debug"),
+        "{line}"
+    );
+    assert!(root);
+    spec.cmdline = "root=/dev/vda1".to_owned();
+    assert!(!boot_args(&spec).1, "who names a root means it");
+    spec.raw_cmdline = true;
+    assert_eq!(boot_args(&spec), ("root=/dev/vda1".to_owned(), false));
+}
+
+#[test]
+fn a_disk_that_one_machine_writes_is_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, "").unwrap();
+    let mut spec = spec();
+    spec.disks = vec![disk.to_str().unwrap().parse().unwrap()];
+    let ends = || {
+        let (input, output) = std::io::pipe().unwrap();
+        ConsoleEnds {
+            output: output.into(),
+            input: input.into(),
+        }
+    };
+    let first = spec.configuration(&profile(), ends()).unwrap();
+    let second = spec.configuration(&profile(), ends());
+    assert!(matches!(second, Err(VmError::DiskInUse(_))));
+    drop(first);
+    assert!(spec.configuration(&profile(), ends()).is_ok());
+}
