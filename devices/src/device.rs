@@ -13,12 +13,14 @@
 use std::any::Any;
 use std::fmt;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use crate::balloon::BalloonState;
 use crate::block::BlockState;
 use crate::console::ConsoleState;
 use crate::fs::FsState;
 use crate::mem::MemState;
+use crate::metrics::Metrics;
 use crate::net::NetState;
 use crate::pmem::PmemState;
 use crate::rng::RngState;
@@ -158,6 +160,9 @@ pub trait VirtioDevice: Any + Send + fmt::Debug {
 
     /// Forgets all that came from the driver. Only called for stopped devices.
     fn reset(&mut self) {}
+
+    /// What it counts, which can be read at any time without the device.
+    fn metrics(&self) -> Arc<dyn Metrics>;
 
     /// What must be saved besides the queues. Only called for stopped devices.
     fn save(&self) -> DeviceState;

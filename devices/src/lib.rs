@@ -3,6 +3,9 @@
 //! Devices know queues, guest memory and their backends, which come as open descriptors. There is no KVM here and no file
 //! is opened here. [`device`] says what a device is and who calls it when; [`MmioTransport`] is how a VMM uses one.
 
+#[macro_use]
+pub mod metrics;
+
 pub mod balloon;
 pub mod block;
 pub mod console;

@@ -1,6 +1,7 @@
 //! The behaviour of virtio-balloon.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::config::{self, BalloonConfig};
 use super::counters::BalloonCounters;
@@ -13,6 +14,7 @@ use super::ticker::Ticker;
 use crate::QueueState;
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::Span;
+use crate::metrics::Metrics;
 use crate::reclaim::{self, Ranges};
 use crate::worker::{Outcome, Worker};
 
@@ -31,7 +33,7 @@ pub struct Balloon {
     worker: Worker,
     roles: [Option<Role>; roles::QUEUES],
     ranges: Ranges,
-    counters: BalloonCounters,
+    counters: Arc<BalloonCounters>,
 }
 
 impl Balloon {
@@ -65,7 +67,7 @@ impl Balloon {
             worker: Worker::default(),
             roles: [None; roles::QUEUES],
             ranges: Ranges::default(),
-            counters: BalloonCounters::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -83,8 +85,8 @@ impl Balloon {
 
     /// What the balloon did.
     #[must_use]
-    pub fn counters(&self) -> BalloonCounters {
-        self.counters
+    pub fn counters(&self) -> Arc<BalloonCounters> {
+        self.counters.clone()
     }
 
     /// Asks the guest to give up this many pages of 4 KiB in all. It takes its time.
@@ -169,41 +171,41 @@ impl Balloon {
     }
 
     fn inflate(&mut self, queue: u16) -> Progress {
-        let (ranges, counters) = (&mut self.ranges, &mut self.counters);
+        let (ranges, counters) = (&mut self.ranges, &self.counters);
         self.worker.work(queue, |memory, chain| {
-            counters.inflates += 1;
+            counters.inflate_count.count();
             if !pages::numbered(ranges, memory, chain) {
-                counters.failures += 1;
+                counters.event_fails.count();
             }
             let result = reclaim::give_back(memory, ranges);
-            counters.inflated_bytes += result.bytes;
-            counters.count(result)
+            counters.inflate_freed_bytes.add(result.bytes);
+            counters.reclaimed(result, &counters.event_fails)
         })
     }
 
     fn deflate(&mut self, queue: u16) -> Progress {
-        let counters = &mut self.counters;
+        let counters = &self.counters;
         self.worker.work(queue, |_, _| {
-            counters.deflates += 1;
+            counters.deflate_count.count();
             Outcome::Used(0)
         })
     }
 
     fn report(&mut self, queue: u16) -> Progress {
-        let (ranges, counters) = (&mut self.ranges, &mut self.counters);
+        let (ranges, counters) = (&mut self.ranges, &self.counters);
         self.worker.work(queue, |memory, chain| {
-            counters.reports += 1;
+            counters.free_page_report_count.count();
             pages::free(ranges, chain);
             let result = reclaim::give_back(memory, ranges);
-            counters.reported_bytes += result.bytes;
-            counters.count(result)
+            counters.free_page_report_freed.add(result.bytes);
+            counters.reclaimed(result, &counters.free_page_report_fails)
         })
     }
 
     /// Takes the driver's buffer out of its queue only to give it back: in between it waits there, and so it survives
     /// a pause or a snapshot.
     fn take_statistics(&mut self, queue: u16) -> Progress {
-        let (due, counters) = (&mut self.statistics_due, &mut self.counters);
+        let (due, counters) = (&mut self.statistics_due, &self.counters);
         let statistics = &mut self.statistics;
         self.worker.work(queue, |memory, chain| {
             if std::mem::take(due) {
@@ -211,13 +213,13 @@ impl Balloon {
             }
             match BalloonStatistics::read(Span::all(memory, chain.readable())) {
                 Ok(new) => {
-                    counters.statistics_updates += 1;
+                    counters.stats_updates_count.count();
                     *statistics = new;
                     Outcome::Later
                 }
                 Err(error) => {
                     tracing::debug!(%error, "statistics can't be read");
-                    counters.failures += 1;
+                    counters.stats_update_fails.count();
                     Outcome::Used(0)
                 }
             }
@@ -225,26 +227,26 @@ impl Balloon {
     }
 
     fn take_hints(&mut self, queue: u16) -> Progress {
-        let (ranges, counters) = (&mut self.ranges, &mut self.counters);
+        let (ranges, counters) = (&mut self.ranges, &self.counters);
         let hinting = &mut self.hinting;
         let mut command_changed = false;
         let progress = self.worker.work(queue, |memory, chain| {
             match pages::command(memory, chain) {
                 Ok(Some(command)) => command_changed |= hinting.take_command(command),
                 Ok(None) => {}
-                Err(pages::NoCommand) => counters.failures += 1,
+                Err(pages::NoCommand) => counters.free_page_hint_fails.count(),
             }
             if chain.writable().is_empty() {
                 return Outcome::Used(0);
             }
-            counters.hints += 1;
+            counters.free_page_hint_count.count();
             if !hinting.is_running() {
                 return Outcome::Used(0);
             }
             pages::free(ranges, chain);
             let result = reclaim::give_back(memory, ranges);
-            counters.hinted_bytes += result.bytes;
-            counters.count(result)
+            counters.free_page_hint_freed.add(result.bytes);
+            counters.reclaimed(result, &counters.free_page_hint_fails)
         });
         if command_changed {
             self.worker.config_changed();
@@ -333,6 +335,10 @@ impl VirtioDevice for Balloon {
         self.statistics = BalloonStatistics::default();
         self.roles = [None; roles::QUEUES];
         self.hinting.reset();
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

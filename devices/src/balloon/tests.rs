@@ -1,5 +1,6 @@
 //! What a driver and the VMM see of a balloon.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
@@ -52,7 +53,7 @@ fn with<R>(driver: &Driver, act: impl FnOnce(&mut Balloon) -> R) -> R {
     driver.transport.with_device(act).unwrap()
 }
 
-fn counters(driver: &Driver) -> BalloonCounters {
+fn counters(driver: &Driver) -> Arc<BalloonCounters> {
     with(driver, |balloon| balloon.counters())
 }
 
@@ -97,7 +98,7 @@ fn inflated_pages_go_back_and_others_stay() {
         .map(|page| resident_pages(&driver.memory, page, 1))
         .collect();
     assert_eq!(resident, [1, 0, 0, 1, 1, 1, 0, 1]);
-    assert_eq!(counters(&driver).inflated_bytes, 3 * 4096);
+    assert_eq!(counters(&driver).inflate_freed_bytes.get(), 3 * 4096);
 }
 
 #[test]
@@ -106,8 +107,8 @@ fn pages_outside_of_memory_are_counted_and_left() {
     let beyond = u32::try_from(MEMORY / 4096).unwrap();
     assert_eq!(inflate(&mut driver, &[beyond, u32::MAX, 0x100]), Some(0));
     let counters = counters(&driver);
-    assert_eq!(counters.inflated_bytes, 4096);
-    assert_eq!(counters.left_bytes, 2 * 4096);
+    assert_eq!(counters.inflate_freed_bytes.get(), 4096);
+    assert_eq!(counters.left_bytes.get(), 2 * 4096);
     assert!(!driver.is_lost());
 }
 
@@ -233,7 +234,7 @@ fn reported_pages_go_back() {
     ];
     assert_eq!(driver.request(REPORTING, &buffers), Some(0));
     assert_eq!(resident_pages(&driver.memory, SPARE, 64), 64 - 17);
-    assert_eq!(counters(&driver).reported_bytes, 17 * 4096);
+    assert_eq!(counters(&driver).free_page_report_freed.get(), 17 * 4096);
 }
 
 fn hint(driver: &mut Driver, command: u32) {
@@ -248,7 +249,7 @@ fn a_hinting_run_goes_from_start_to_done() {
     let page = [desc(0x10_0000, 4096, true)];
     // Nothing was asked for.
     driver.request(HINTING, &page);
-    assert_eq!(counters(&driver).hinted_bytes, 0);
+    assert_eq!(counters(&driver).free_page_hint_freed.get(), 0);
     let before = config_interrupts(&driver);
     with(&driver, |balloon| balloon.start_hinting(true)).unwrap();
     assert_eq!(config_interrupts(&driver), before + 1);
@@ -257,10 +258,10 @@ fn a_hinting_run_goes_from_start_to_done() {
     // The answer to another question.
     hint(&mut driver, run + 1);
     driver.request(HINTING, &page);
-    assert_eq!(counters(&driver).hinted_bytes, 0);
+    assert_eq!(counters(&driver).free_page_hint_freed.get(), 0);
     hint(&mut driver, run);
     driver.request(HINTING, &page);
-    assert_eq!(counters(&driver).hinted_bytes, 4096);
+    assert_eq!(counters(&driver).free_page_hint_freed.get(), 4096);
     assert_eq!(resident_pages(&driver.memory, SPARE, 16), 15);
     hint(&mut driver, HINT_STOP);
     assert_eq!(driver.read(0x108), HINT_DONE);
@@ -320,7 +321,7 @@ fn last_queue_reports(features: u64, count: usize) -> u64 {
     driver.write(0x70, 15);
     touch(&driver, SPARE, 1);
     driver.request(count - 1, &[desc(0x10_0000, 4096, true)]);
-    counters(&driver).reported_bytes
+    counters(&driver).free_page_report_freed.get()
 }
 
 #[test]
@@ -371,11 +372,11 @@ proptest! {
         let run = driver.read(0x108);
         for command in commands {
             hint(&mut driver, command);
-            let before = counters(&driver).hinted_bytes;
+            let before = counters(&driver).free_page_hint_freed.get();
             driver.request(HINTING, &[desc(0x10_0000, 4096, true)]);
             let status = with(&driver, |balloon| balloon.hinting_status()).unwrap();
             let counts = status.host_cmd == run && command == run;
-            prop_assert_eq!(counters(&driver).hinted_bytes > before, counts);
+            prop_assert_eq!(counters(&driver).free_page_hint_freed.get() > before, counts);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The behaviour of virtio-blk.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use virtio_bindings::bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
@@ -13,6 +14,7 @@ use super::serve::Server;
 use super::state::{BlockError, BlockRestoreError, BlockState, ReplaceError, UnlikeDisk};
 use crate::QueueState;
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+use crate::metrics::Metrics;
 use crate::poller::Poller;
 use crate::rate::{RateControl, RateLimiter};
 use crate::worker::Worker;
@@ -38,7 +40,7 @@ pub struct Block {
     waits: bool,
     /// Whether the next request of each queue was refused by the limiter.
     refused: [bool; MAX_QUEUES as usize],
-    counters: BlockCounters,
+    counters: Arc<BlockCounters>,
 }
 
 impl Block {
@@ -79,7 +81,7 @@ impl Block {
             poller,
             waits: false,
             refused: [false; MAX_QUEUES as usize],
-            counters: BlockCounters::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -109,13 +111,18 @@ impl Block {
     /// # Errors
     /// [`ReplaceError`] if the driver could not go on with them. The disk then has its old contents.
     pub fn replace(&mut self, disk: Disk) -> Result<Disk, ReplaceError> {
+        let replaced = self.try_replace(disk);
+        self.counters.update(replaced.is_ok());
+        replaced
+    }
+
+    fn try_replace(&mut self, disk: Disk) -> Result<Disk, ReplaceError> {
         check_likeness(self.disk.is_read_only(), self.block_size, &disk)?;
         self.drain();
         if let Some(flights) = &mut self.flights {
             flights.set_files(&disk).map_err(ReplaceError::Files)?;
         }
         let old = std::mem::replace(&mut self.disk, disk);
-        self.counters.updates += 1;
         self.worker.config_changed();
         Ok(old)
     }
@@ -127,8 +134,9 @@ impl Block {
     /// [`ReplaceError::Disk`] if they can't be those of a disk. The disk then has its old size.
     pub fn refresh(&mut self) -> Result<u64, ReplaceError> {
         self.drain();
-        self.disk.measure()?;
-        self.counters.updates += 1;
+        let measured = self.disk.measure();
+        self.counters.update(measured.is_ok());
+        measured?;
         self.worker.config_changed();
         Ok(self.disk.capacity())
     }
@@ -147,8 +155,8 @@ impl Block {
 
     /// What the disk did.
     #[must_use]
-    pub fn counters(&self) -> BlockCounters {
-        self.counters
+    pub fn counters(&self) -> Arc<BlockCounters> {
+        self.counters.clone()
     }
 
     /// Whether each write must be safe before it is reported: the driver asked for it, or it can't flush although flushing
@@ -180,7 +188,7 @@ impl Block {
             limiter: &mut self.limiter,
             waits: &mut self.waits,
             refused: &mut self.refused,
-            counters: &mut self.counters,
+            counters: &self.counters,
             features: self.features,
             moved: 0,
             queue,
@@ -194,11 +202,11 @@ impl Block {
         let Some(flights) = &mut self.flights else {
             return;
         };
-        let counters = &mut self.counters;
+        let counters = &self.counters;
         let mut running = self.worker.running();
         let mut landed = [false; MAX_QUEUES as usize];
         let on_landed = |request: Landed<'_>| {
-            counters.count(&request.request, &request.result);
+            counters.request(&request.request, &request.result, request.time);
             // A device that was lost has nobody to answer to.
             if let Some(running) = &mut running {
                 let written = request::answer(running.memory, request.chain, &request.result);
@@ -296,6 +304,7 @@ impl VirtioDevice for Block {
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
+        self.counters.queue_event_count.count();
         let progress = self.serve(queue);
         let mut submitted = self.submit();
         // What the host has in its memory is done at once. While requests wait, only `poll` makes room, for it has all
@@ -327,6 +336,10 @@ impl VirtioDevice for Block {
     fn reset(&mut self) {
         self.writeback = true;
         self.features = 0;
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

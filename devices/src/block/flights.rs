@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use super::disk::{Buffers, Disk, Piece};
 use super::request::{Request, RequestError, source, target};
@@ -29,6 +30,7 @@ struct Flight {
     /// Bytes that are done.
     done: u64,
     retries: u8,
+    began: Option<Instant>,
     /// Holds the array of the operation that is under way.
     scatter: Scatter,
 }
@@ -50,6 +52,8 @@ pub(super) struct Landed<'a> {
     pub(super) chain: &'a Chain,
     pub(super) request: Request,
     pub(super) result: Result<u64, RequestError>,
+    /// How long it took.
+    pub(super) time: Duration,
 }
 
 /// What comes next for a request.
@@ -91,7 +95,7 @@ impl Flights {
         disk: &Disk,
         buffers: &mut Buffers,
         memory: &GuestMemory,
-        (queue, chain, request): (u16, &Chain, Request),
+        (queue, chain, request, began): (u16, &Chain, Request, Instant),
         durable: bool,
     ) -> Option<Result<u64, RequestError>> {
         let Some(index) = self.free.pop() else {
@@ -106,6 +110,7 @@ impl Flights {
         flight.durable = durable;
         flight.done = 0;
         flight.retries = 0;
+        flight.began = Some(began);
         let result = match step(&mut self.ring, disk, buffers, memory, (index, flight)) {
             Ok(Next::Completion) => {
                 if self.memory.is_none() {
@@ -163,6 +168,7 @@ impl Flights {
                 chain: &flight.chain,
                 request: flight.request,
                 result,
+                time: flight.began.map_or(Duration::ZERO, |began| began.elapsed()),
             });
             self.free.push(index);
         }

@@ -1,5 +1,7 @@
 //! What happens to each request that comes out of a queue.
 
+use std::time::Instant;
+
 use super::config::MAX_QUEUES;
 use super::counters::BlockCounters;
 use super::flights::Flights;
@@ -18,7 +20,7 @@ pub(super) struct Server<'a> {
     pub(super) limiter: &'a mut RateLimiter,
     pub(super) waits: &'a mut bool,
     pub(super) refused: &'a mut [bool; MAX_QUEUES as usize],
-    pub(super) counters: &'a mut BlockCounters,
+    pub(super) counters: &'a BlockCounters,
     pub(super) features: u64,
     /// Bytes moved in this turn, by this thread.
     pub(super) moved: u64,
@@ -30,13 +32,13 @@ impl Server<'_> {
     pub(super) fn serve(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
         if !request::has_status(chain) {
             tracing::debug!("a request has no room for its status");
-            self.counters.failures += 1;
+            self.counters.invalid_reqs_count.count();
             return Outcome::Used(0);
         }
         let request = match Request::parse(self.context.disk, self.features, memory, chain) {
             Ok(request) => request,
             Err(error) => {
-                self.counters.failures += 1;
+                self.counters.invalid_reqs_count.count();
                 return Outcome::Used(request::answer(memory, chain, &Err(error)));
             }
         };
@@ -45,6 +47,7 @@ impl Server<'_> {
             .as_ref()
             .is_some_and(|flights| flights.is_full())
         {
+            self.counters.io_engine_throttled_events.count();
             *self.waits = true;
             return Outcome::Later;
         }
@@ -52,6 +55,7 @@ impl Server<'_> {
             *self.waits = true;
             return Outcome::Later;
         }
+        let began = Instant::now();
         let is_for_ring = !matches!(request, Request::Identify | Request::Ranges(_));
         let result = match &mut self.flights {
             Some(flights) if is_for_ring => {
@@ -60,7 +64,7 @@ impl Server<'_> {
                     write_through,
                     ..
                 } = self.context;
-                let whose = (self.queue, chain, request);
+                let whose = (self.queue, chain, request, began);
                 match flights.begin(disk, self.context.buffers, memory, whose, write_through) {
                     Some(result) => result,
                     None => return Outcome::Kept,
@@ -81,7 +85,7 @@ impl Server<'_> {
                 result
             }
         };
-        self.counters.count(&request, &result);
+        self.counters.request(&request, &result, began.elapsed());
         let written = request::answer(memory, chain, &result);
         if self.moved >= TURN {
             Outcome::Enough(written)
@@ -95,7 +99,9 @@ impl Server<'_> {
         let passes = self.limiter.take(request.bytes(), 1);
         if let Some(refused) = self.refused.get_mut(usize::from(self.queue)) {
             let was_refused = std::mem::replace(refused, !passes);
-            self.counters.throttled += u64::from(!passes && !was_refused);
+            if !passes && !was_refused {
+                self.counters.rate_limiter_throttled_events.count();
+            }
         }
         passes
     }

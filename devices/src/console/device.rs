@@ -2,14 +2,17 @@
 
 use std::io::ErrorKind;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 
 use super::config::{ConsoleBackend, ConsoleSize, SIZE};
+use super::counters::ConsoleCounters;
 use super::state::{ConsoleError, ConsoleState};
 use super::streams::{Moved, Streams};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::Span;
+use crate::metrics::Metrics;
 use crate::queue::total_len;
 use crate::worker::{self, Outcome, Worker};
 use crate::{Chain, GuestMemory, QueueState};
@@ -36,6 +39,7 @@ pub struct Console {
     /// Bytes of the first request in the transmit queue that are already written.
     sent: u64,
     size: ConsoleSize,
+    counters: Arc<ConsoleCounters>,
 }
 
 impl Console {
@@ -57,6 +61,7 @@ impl Console {
             streams: Streams::new(backend).map_err(ConsoleError::Epoll)?,
             sent: state.sent.into(),
             size: state.size,
+            counters: Arc::default(),
         })
     }
 
@@ -69,25 +74,32 @@ impl Console {
     }
 
     fn transmit(&mut self) -> Progress {
-        let (streams, sent) = (&mut self.streams, &mut self.sent);
-        let mut turn = TURN;
-        self.worker.work(TRANSMIT, |memory, chain| {
-            send(streams, sent, &mut turn, memory, chain)
-        })
+        let mut sender = Sender {
+            streams: &mut self.streams,
+            sent: &mut self.sent,
+            turn: TURN,
+            counters: &self.counters,
+        };
+        self.worker
+            .work(TRANSMIT, |memory, chain| sender.send(memory, chain))
     }
 
     fn receive(&mut self) -> Progress {
-        let streams = &mut self.streams;
+        let (streams, counters) = (&mut self.streams, &self.counters);
         self.worker.work(RECEIVE, |memory, chain| {
             if total_len(chain.writable()) == 0 {
                 return Outcome::Used(0);
             }
             match streams.read(Span::all(memory, chain.writable())) {
-                Ok(Moved::Bytes(count)) => Outcome::Used(u32::try_from(count).unwrap_or(0)),
+                Ok(Moved::Bytes(count)) => {
+                    counters.rx_bytes_count.add(count);
+                    Outcome::Used(u32::try_from(count).unwrap_or(0))
+                }
                 Ok(Moved::NotNow | Moved::Ended) => Outcome::Later,
                 Err(error) if error.kind() == ErrorKind::InvalidInput => Outcome::Used(0),
                 Err(error) => {
                     tracing::warn!(%error, "a console's input ends");
+                    counters.rx_fails.count();
                     Outcome::Later
                 }
             }
@@ -95,36 +107,46 @@ impl Console {
     }
 }
 
-/// Writes a request's rest.
-fn send(
-    streams: &mut Streams,
-    sent: &mut u64,
-    turn: &mut u64,
-    memory: &GuestMemory,
-    chain: &Chain,
-) -> Outcome {
-    let total = total_len(chain.readable());
-    while *sent < total {
-        if *turn == 0 {
-            return Outcome::Again;
-        }
-        let rest = Span::all(memory, chain.readable()).part(*sent, total - *sent);
-        match streams.write(rest) {
-            Ok(Moved::Bytes(count)) => {
-                *sent += count;
-                *turn = turn.saturating_sub(count);
+/// What takes requests in one turn.
+struct Sender<'a> {
+    streams: &'a mut Streams,
+    sent: &'a mut u64,
+    /// Bytes that may still go out.
+    turn: u64,
+    counters: &'a ConsoleCounters,
+}
+
+impl Sender<'_> {
+    /// Writes a request's rest.
+    fn send(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
+        let total = total_len(chain.readable());
+        while *self.sent < total {
+            if self.turn == 0 {
+                return Outcome::Again;
             }
-            Ok(Moved::NotNow) => return Outcome::Later,
-            Ok(Moved::Ended) => break,
-            Err(error) => {
-                // Nobody reads any more, or the guest named memory that it does not have. It must go on either way.
-                tracing::debug!(%error, "a console's output is lost");
-                break;
+            let rest = Span::all(memory, chain.readable()).part(*self.sent, total - *self.sent);
+            match self.streams.write(rest) {
+                Ok(Moved::Bytes(count)) => {
+                    self.counters.tx_bytes_count.add(count);
+                    *self.sent += count;
+                    self.turn = self.turn.saturating_sub(count);
+                }
+                Ok(Moved::NotNow) => return Outcome::Later,
+                Ok(Moved::Ended) => {
+                    self.counters.tx_fails.count();
+                    break;
+                }
+                Err(error) => {
+                    // Nobody reads any more, or the guest named memory that it does not have. It must go on either way.
+                    tracing::debug!(%error, "a console's output is lost");
+                    self.counters.tx_fails.count();
+                    break;
+                }
             }
         }
+        *self.sent = 0;
+        Outcome::Used(worker::written(0))
     }
-    *sent = 0;
-    Outcome::Used(worker::written(0))
 }
 
 impl VirtioDevice for Console {
@@ -180,6 +202,10 @@ impl VirtioDevice for Console {
 
     fn reset(&mut self) {
         self.sent = 0;
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

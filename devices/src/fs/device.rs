@@ -1,6 +1,7 @@
 //! The behaviour of virtio-fs.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -9,6 +10,7 @@ use super::server::{Served, Server, TURN};
 use super::state::{self, FsRestoreError, FsState};
 use super::waiting::{Waiter, Waiting};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+use crate::metrics::Metrics;
 use crate::worker::{Outcome, Running, Worker};
 use crate::{Chain, GuestMemory, QueueState, Segment};
 
@@ -152,6 +154,7 @@ impl VirtioDevice for Fs {
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
+        self.server.counters.queue_event_count.count();
         let before = self.waiting.waiters.len();
         let mut interrupted = Vec::new();
         let (server, waiting) = (&mut self.server, &mut self.waiting);
@@ -161,6 +164,7 @@ impl VirtioDevice for Fs {
             let written = match served {
                 Served::Done(written) => written,
                 Served::Waits(unique, lock) if waiting.has_room() => {
+                    server.counters.lock_wait_count.count();
                     waiting.waiters.push(Waiter {
                         queue,
                         chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),
@@ -210,6 +214,10 @@ impl VirtioDevice for Fs {
     fn reset(&mut self) {
         self.waiting.waiters.clear();
         self.server.end_session();
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.server.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

@@ -131,6 +131,8 @@ impl Server {
             }
         }
         self.moved += done;
+        self.counters.read_count.count();
+        self.counters.read_bytes.add(done);
         Ok(Answer::Data(usize::try_from(done).unwrap_or(0)))
     }
 
@@ -164,6 +166,8 @@ impl Server {
             host::kill_privileges(file.as_fd())?;
         }
         self.moved += done;
+        self.counters.write_count.count();
+        self.counters.write_bytes.add(done);
         self.out.u32(u32::try_from(done).unwrap_or(0));
         self.out.u32(0);
         Ok(Answer::Payload)

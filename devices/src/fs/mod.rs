@@ -8,6 +8,7 @@
 //! wire.rs     FUSE's numbers and structures        state.rs      what is saved, and how it is found again
 //! init.rs     what is negotiated                   host.rs       system calls
 //! nodes.rs    files that the guest knows           handles.rs    files that it has open
+//! counters.rs for metrics
 //! lookup.rs, attr.rs, create.rs, file.rs, directory.rs, xattr.rs, locks.rs: the requests
 //! ```
 //!
@@ -27,6 +28,7 @@
 
 mod attr;
 mod config;
+mod counters;
 mod create;
 mod device;
 mod directory;
@@ -46,6 +48,7 @@ mod wire;
 mod xattr;
 
 pub use config::{FsBackend, FsCache, FsConfig, FsError};
+pub use counters::FsCounters;
 pub use device::Fs;
 pub use init::Session;
 pub use state::{FsRestoreError, FsState, HandleState, NodeState, RangeLockState, WaitingState};

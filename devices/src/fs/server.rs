@@ -7,10 +7,12 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::config::{FsBackend, FsCache, FsConfig, FsError, MIN_DESCRIPTORS};
+use super::counters::FsCounters;
 use super::handles::Handles;
 use super::host::{self, ProcSelfFd, Stat};
 use super::init::Session;
@@ -90,6 +92,7 @@ pub(super) struct Server {
     pub(super) unlocked: bool,
     /// Bytes moved since this was last cleared.
     pub(super) moved: u64,
+    pub(super) counters: Arc<FsCounters>,
     pub(super) scatter: Scatter,
     pub(super) out: Writer,
     /// Kept for their capacity.
@@ -127,6 +130,7 @@ impl Server {
             locks: Locks::default(),
             unlocked: false,
             moved: 0,
+            counters: Arc::default(),
             scatter: Scatter::default(),
             out: Writer::default(),
             input: Vec::new(),
@@ -170,8 +174,10 @@ impl Server {
             .and_then(|count| Header::parse(head.get(..count)?))
         else {
             tracing::debug!("a request has no header");
+            self.counters.invalid_reqs_count.count();
             return Served::Done(0);
         };
+        self.counters.request_count.count();
         let target = Span::all(memory, writable);
         let room = total_len(writable);
         self.out.clear();
@@ -189,6 +195,7 @@ impl Server {
             self.execute(request)
         });
         if let Err(error) = answer {
+            self.counters.error_count.count();
             tracing::trace!(opcode = header.opcode, node = header.node, %error, "a request failed");
         }
         match answer {

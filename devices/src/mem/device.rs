@@ -1,6 +1,7 @@
 //! The behaviour of virtio-mem.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::blocks::Blocks;
 use super::config::{MemConfig, MemConfigError, UNPLUGGED_INACCESSIBLE};
@@ -9,6 +10,7 @@ use super::slots::Slots;
 use super::state::{MemRestoreError, MemState};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::Span;
+use crate::metrics::{Counter, Metrics};
 use crate::reclaim::{self, Ranges};
 use crate::worker::{self, Outcome, Worker};
 use crate::{Chain, GuestMemory, QueueState};
@@ -24,19 +26,38 @@ pub struct MemStatus {
     pub plugged_size: u64,
 }
 
-/// What the device did since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct MemCounters {
-    /// Requests to plug that were granted.
-    pub plugs: u64,
-    /// Requests to unplug that were granted, those to unplug all included.
-    pub unplugs: u64,
-    /// Requests that were refused or could not be understood.
-    pub refused: u64,
-    /// Bytes that went back to the host.
-    pub returned_bytes: u64,
-    /// Calls that the host's kernel or the VMM refused.
-    pub failures: u64,
+counters! {
+    /// What the device did since it was made.
+    pub struct MemCounters {
+        /// Requests of the driver.
+        pub queue_event_count: Counter,
+        /// Requests that could not be understood.
+        pub queue_event_fails: Counter,
+        /// Requests to plug that were granted.
+        pub plug_count: Counter,
+        /// Bytes that were plugged.
+        pub plug_bytes: Counter,
+        /// Requests to plug that were refused, or that the host could not do.
+        pub plug_fails: Counter,
+        /// Requests to unplug that were granted.
+        pub unplug_count: Counter,
+        /// Bytes that were unplugged by any request.
+        pub unplug_bytes: Counter,
+        /// Requests to unplug that were refused.
+        pub unplug_fails: Counter,
+        /// Calls to give memory back that the host's kernel refused.
+        pub unplug_discard_fails: Counter,
+        /// Requests to unplug all that were granted.
+        pub unplug_all_count: Counter,
+        /// Requests for the state of blocks that were answered.
+        pub state_count: Counter,
+        /// Requests for the state of blocks that were refused.
+        pub state_fails: Counter,
+        /// Bytes that went back to the host.
+        pub returned_bytes: Counter,
+        /// Slots of memory that could not be shown to the guest, or taken away from it.
+        pub slot_fails: Counter,
+    }
 }
 
 /// Memory that can be plugged.
@@ -55,7 +76,7 @@ struct Region {
     /// Which slots are shown.
     shown: Vec<bool>,
     ranges: Ranges,
-    counters: MemCounters,
+    counters: Arc<MemCounters>,
 }
 
 impl Mem {
@@ -103,7 +124,7 @@ impl Mem {
                 slots,
                 shown: vec![false; count],
                 ranges: Ranges::default(),
-                counters: MemCounters::default(),
+                counters: Arc::default(),
             },
         }
     }
@@ -130,8 +151,8 @@ impl Mem {
 
     /// What the device did.
     #[must_use]
-    pub fn counters(&self) -> MemCounters {
-        self.region.counters
+    pub fn counters(&self) -> Arc<MemCounters> {
+        self.region.counters.clone()
     }
 }
 
@@ -166,11 +187,27 @@ impl Region {
             Some(Request::State(target)) => self.state(target),
             None => Response::Error,
         };
-        if !matches!(response, Response::Ack | Response::State(_)) {
-            self.counters.refused += 1;
-        }
+        self.count(request.as_ref(), &response);
         let answer = Span::all(memory, chain.writable()).copy_in(&response.bytes());
         Outcome::Used(answer.map_or(0, worker::written))
+    }
+
+    fn count(&self, request: Option<&Request>, response: &Response) {
+        let counters = &self.counters;
+        counters.queue_event_count.count();
+        let granted = matches!(response, Response::Ack | Response::State(_));
+        let counter = match (request, granted) {
+            (Some(Request::Plug(_)), true) => &counters.plug_count,
+            (Some(Request::Plug(_)), false) => &counters.plug_fails,
+            (Some(Request::Unplug(_)), true) => &counters.unplug_count,
+            (Some(Request::Unplug(_)), false) => &counters.unplug_fails,
+            (Some(Request::State(_)), true) => &counters.state_count,
+            (Some(Request::State(_)), false) => &counters.state_fails,
+            // It is never refused.
+            (Some(Request::UnplugAll), _) => &counters.unplug_all_count,
+            (None, _) => &counters.queue_event_fails,
+        };
+        counter.count();
     }
 
     fn plug(&mut self, target: Target) -> Response {
@@ -188,13 +225,13 @@ impl Region {
         for index in self.slots_of(&blocks) {
             if let Err(error) = self.show(index) {
                 tracing::warn!(index, %error, "a slot of hot-plugged memory can't be shown");
-                self.counters.failures += 1;
+                self.counters.slot_fails.count();
                 self.hide_empty(&blocks);
                 return Response::Busy;
             }
         }
         self.blocks.set(&blocks, true);
-        self.counters.plugs += 1;
+        self.counters.plug_bytes.add(size);
         Response::Ack
     }
 
@@ -232,15 +269,15 @@ impl Region {
     fn release(&mut self, memory: &GuestMemory, blocks: &Range<usize>) {
         for run in self.blocks.runs(blocks) {
             let addresses = self.config.addresses(&run);
-            self.ranges
-                .add(addresses.start, addresses.end - addresses.start);
+            let len = addresses.end - addresses.start;
+            self.counters.unplug_bytes.add(len);
+            self.ranges.add(addresses.start, len);
         }
         self.blocks.set(blocks, false);
         self.hide_empty(blocks);
         let result = reclaim::give_back(memory, &mut self.ranges);
-        self.counters.unplugs += 1;
-        self.counters.returned_bytes += result.bytes;
-        self.counters.failures += result.failures;
+        self.counters.returned_bytes.add(result.bytes);
+        self.counters.unplug_discard_fails.add(result.failures);
     }
 
     fn show(&mut self, index: usize) -> std::io::Result<()> {
@@ -269,7 +306,7 @@ impl Region {
                 Ok(()) => *shown = false,
                 Err(error) => {
                     tracing::warn!(index, %error, "a slot of hot-plugged memory can't be hidden");
-                    self.counters.failures += 1;
+                    self.counters.slot_fails.count();
                 }
             }
         }
@@ -306,6 +343,10 @@ impl VirtioDevice for Mem {
         let region = &mut self.region;
         self.worker
             .work(queue, |memory, chain| region.serve(memory, chain))
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.region.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

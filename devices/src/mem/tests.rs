@@ -145,7 +145,7 @@ fn unplugged_memory_goes_back_and_reads_as_zeros() {
     assert_eq!(plugged(&driver), 0);
     assert_eq!(resident_pages(&driver.memory, page + 1024, 1024), 0);
     assert_eq!(
-        with(&driver, |mem| mem.counters()).returned_bytes,
+        with(&driver, |mem| mem.counters()).returned_bytes.get(),
         4 * BLOCK
     );
 }

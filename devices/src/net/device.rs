@@ -27,6 +27,7 @@ use crate::device::{
     DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice, read_space,
 };
 use crate::iov::Scatter;
+use crate::metrics::Metrics;
 use crate::rate::{RateControl, RateLimiter};
 use crate::worker::Worker;
 
@@ -462,8 +463,14 @@ impl VirtioDevice for Net {
         let pair = usize::from(queue / 2);
         match queue % 2 {
             _ if !self.is_active(pair) => Progress::Done,
-            0 => self.receive(pair),
-            _ => self.transmit(pair),
+            0 => {
+                self.counters.rx.announced();
+                self.receive(pair)
+            }
+            _ => {
+                self.counters.tx.announced();
+                self.transmit(pair)
+            }
         }
     }
 
@@ -522,6 +529,10 @@ impl VirtioDevice for Net {
         if let Some(mmds) = &mut self.mmds {
             mmds.reset();
         }
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

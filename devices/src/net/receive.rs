@@ -180,6 +180,7 @@ impl Receiver {
             return Ok(self.discard(tap, source));
         }
         if !source.limit.admits(1, 1) {
+            source.counters.throttled();
             return Ok(Step::Idle);
         }
         let wanted = if source.mergeable { ANY } else { HEADER };

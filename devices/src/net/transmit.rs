@@ -45,7 +45,7 @@ impl Sender<'_> {
         let copied = request.copy_out(&mut head).unwrap_or(0);
         let head = head.get(..copied).unwrap_or_default();
         if copied < HEADER + ETHERNET || len > HEADER + MAX_FRAME {
-            self.counters.error();
+            self.counters.malformed();
             return Outcome::Used(0);
         }
         let (header, frame) = head.split_at(HEADER);
@@ -68,6 +68,7 @@ impl Sender<'_> {
             return Outcome::Used(0);
         }
         if !self.limit.admits(frame_len, 1) {
+            self.counters.throttled();
             self.wait = Some(Wait::Limit);
             return Outcome::Later;
         }

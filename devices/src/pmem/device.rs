@@ -8,6 +8,7 @@ use super::mapping::Mapping;
 use super::state::{PmemError, PmemRestoreError, PmemState};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::Span;
+use crate::metrics::{Counter, Metrics};
 use crate::poller::Poller;
 use crate::rate::{RateControl, RateLimiter};
 use crate::worker::{self, Outcome, Worker};
@@ -20,15 +21,21 @@ const FLUSH: u32 = 0;
 const DONE: u32 = 0;
 const FAILED: u32 = 1;
 
-/// What the device did since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct PmemCounters {
-    /// Flushes that were done.
-    pub flushes: u64,
-    /// Flushes that had to wait for the rate limit.
-    pub throttled: u64,
-    /// Requests that failed, or could not be understood.
-    pub failures: u64,
+counters! {
+    /// What a device of persistent memory did since it was made. Reads and writes of the guest are accesses to memory, which nobody
+    /// sees.
+    pub struct PmemCounters {
+        /// Flushes that were done.
+        pub flush_count: Counter,
+        /// Requests that failed, or could not be understood.
+        pub event_fails: Counter,
+        /// How often the queue was announced by the driver.
+        pub queue_event_count: Counter,
+        /// Flushes that had to wait for the rate limit.
+        pub rate_limiter_throttled_events: Counter,
+        /// Events of the rate limit's timer.
+        pub rate_limiter_event_count: Counter,
+    }
 }
 
 /// Persistent memory.
@@ -47,7 +54,7 @@ struct Flusher {
     limiter: RateLimiter,
     /// Whether a request waits for the limiter.
     waits: bool,
-    counters: PmemCounters,
+    counters: Arc<PmemCounters>,
 }
 
 impl Pmem {
@@ -96,7 +103,7 @@ impl Pmem {
                 mapping,
                 limiter,
                 waits: false,
-                counters: PmemCounters::default(),
+                counters: Arc::default(),
             },
             poller,
         })
@@ -110,23 +117,33 @@ impl Pmem {
 
     /// What the device did.
     #[must_use]
-    pub fn counters(&self) -> PmemCounters {
-        self.flusher.counters
+    pub fn counters(&self) -> Arc<PmemCounters> {
+        self.flusher.counters.clone()
+    }
+}
+
+impl Pmem {
+    fn flush_queue(&mut self, queue: u16) -> Progress {
+        let flusher = &mut self.flusher;
+        self.worker
+            .work(queue, |memory, chain| flusher.serve(memory, chain))
     }
 }
 
 impl Flusher {
     fn serve(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
         if !self.limiter.take(0, 1) {
-            self.counters.throttled += u64::from(!std::mem::replace(&mut self.waits, true));
+            if !std::mem::replace(&mut self.waits, true) {
+                self.counters.rate_limiter_throttled_events.count();
+            }
             return Outcome::Later;
         }
         self.waits = false;
         let result = self.flush(memory, chain);
         if result == DONE {
-            self.counters.flushes += 1;
+            self.counters.flush_count.count();
         } else {
-            self.counters.failures += 1;
+            self.counters.event_fails.count();
         }
         let answer = Span::all(memory, chain.writable()).copy_in(&result.to_le_bytes());
         // A flush takes its time: others have their turn.
@@ -177,9 +194,8 @@ impl VirtioDevice for Pmem {
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
-        let flusher = &mut self.flusher;
-        self.worker
-            .work(queue, |memory, chain| flusher.serve(memory, chain))
+        self.flusher.counters.queue_event_count.count();
+        self.flush_queue(queue)
     }
 
     fn poll_fd(&self) -> Option<RawFd> {
@@ -188,8 +204,13 @@ impl VirtioDevice for Pmem {
 
     /// The limit's timer went off: the queue is looked at again.
     fn poll(&mut self) -> Progress {
+        self.flusher.counters.rate_limiter_event_count.count();
         self.poller.drain();
-        self.notify(0)
+        self.flush_queue(0)
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.flusher.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

@@ -156,7 +156,7 @@ fn unknown_and_broken_requests_fail() {
     let counters = driver
         .transport
         .with_device(|pmem: &mut Pmem| pmem.counters());
-    assert_eq!(counters.unwrap().failures, 4);
+    assert_eq!(counters.unwrap().event_fails.get(), 4);
     assert_eq!(flush(&mut driver), 0);
 }
 

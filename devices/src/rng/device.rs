@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::config::RngConfig;
 use super::state::{RngRestoreError, RngState};
 use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
 use crate::iov::{Scatter, Span};
+use crate::metrics::{Counter, Metrics};
 use crate::poller::Poller;
 use crate::queue::total_len;
 use crate::rate::{RateControl, RateLimiter};
@@ -17,17 +19,20 @@ const QUEUES: &[u16] = &[64];
 /// The most that one request gets, in bytes; drivers ask again for more. It bounds the time that one request takes.
 const MAX_BYTES: u64 = 64 << 10;
 
-/// What an entropy device did since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct RngCounters {
-    /// Requests that were done.
-    pub requests: u64,
-    /// Random bytes.
-    pub bytes: u64,
-    /// Requests that had to wait for the rate limit.
-    pub throttled: u64,
-    /// Requests that could not be done.
-    pub failures: u64,
+counters! {
+    /// What an entropy device did since it was made.
+    pub struct RngCounters {
+        /// Requests that were done.
+        pub entropy_event_count: Counter,
+        /// Requests that could not be done.
+        pub entropy_event_fails: Counter,
+        /// Random bytes that the guest got.
+        pub entropy_bytes: Counter,
+        /// Requests that had to wait for the rate limit.
+        pub entropy_rate_limiter_throttled: Counter,
+        /// Events of the rate limit's timer.
+        pub rate_limiter_event_count: Counter,
+    }
 }
 
 /// An entropy device.
@@ -45,7 +50,7 @@ struct Source {
     limiter: RateLimiter,
     /// Whether a request waits for the limiter.
     waits: bool,
-    counters: RngCounters,
+    counters: Arc<RngCounters>,
 }
 
 impl Rng {
@@ -74,7 +79,7 @@ impl Rng {
                 scatter: Scatter::default(),
                 limiter,
                 waits: false,
-                counters: RngCounters::default(),
+                counters: Arc::default(),
             },
             poller,
         })
@@ -88,8 +93,8 @@ impl Rng {
 
     /// What the device did.
     #[must_use]
-    pub fn counters(&self) -> RngCounters {
-        self.source.counters
+    pub fn counters(&self) -> Arc<RngCounters> {
+        self.source.counters.clone()
     }
 }
 
@@ -97,20 +102,24 @@ impl Source {
     fn fill(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
         let len = total_len(chain.writable()).min(MAX_BYTES);
         if !self.limiter.take(len, 1) {
-            self.counters.throttled += u64::from(!std::mem::replace(&mut self.waits, true));
+            if !std::mem::replace(&mut self.waits, true) {
+                self.counters.entropy_rate_limiter_throttled.count();
+            }
             return Outcome::Later;
         }
         self.waits = false;
         let span = Span::all(memory, chain.writable()).part(0, len);
         match self.scatter.randomize(span) {
             Ok(count) => {
-                self.counters.requests += 1;
-                self.counters.bytes += u64::try_from(count).unwrap_or(0);
+                self.counters.entropy_event_count.count();
+                self.counters
+                    .entropy_bytes
+                    .add(u64::try_from(count).unwrap_or(0));
                 Outcome::Used(worker::written(count))
             }
             Err(error) => {
                 tracing::debug!(%error, "a request for random bytes failed");
-                self.counters.failures += 1;
+                self.counters.entropy_event_fails.count();
                 Outcome::Used(0)
             }
         }
@@ -152,8 +161,13 @@ impl VirtioDevice for Rng {
 
     /// The limit's timer went off: the queue is looked at again.
     fn poll(&mut self) -> Progress {
+        self.source.counters.rate_limiter_event_count.count();
         self.poller.drain();
         self.notify(0)
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.source.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

@@ -1,6 +1,7 @@
 //! The behaviour of virtio-vsock: three queues around a multiplexer.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::config::{VsockBackend, VsockConfig};
 use super::dial::Dialer;
@@ -12,6 +13,7 @@ use crate::device::{
     DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice, read_space,
 };
 use crate::iov::Span;
+use crate::metrics::Metrics;
 use crate::worker::{Outcome, Worker};
 
 /// To the guest.
@@ -151,7 +153,12 @@ impl VirtioDevice for Vsock {
         self.worker.stop()
     }
 
-    fn notify(&mut self, _queue: u16) -> Progress {
+    fn notify(&mut self, queue: u16) -> Progress {
+        match queue {
+            RECEIVE => self.mux.counters.rx_queue_event_count.count(),
+            TRANSMIT => self.mux.counters.tx_queue_event_count.count(),
+            _ => {}
+        }
         self.turn()
     }
 
@@ -168,6 +175,10 @@ impl VirtioDevice for Vsock {
     fn reset(&mut self) {
         self.mux.reset();
         self.owes_reset = false;
+    }
+
+    fn metrics(&self) -> Arc<dyn Metrics> {
+        self.mux.counters.clone()
     }
 
     fn save(&self) -> DeviceState {

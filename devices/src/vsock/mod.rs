@@ -8,6 +8,7 @@
 //! device.rs      queues: packets in and out           state.rs   what is saved
 //! mux.rs         which connection a packet is for     table.rs   connections, and whose turn it is
 //! connection.rs  one stream: credit, half-close       packet.rs  the header on the wire
+//! counters.rs    for metrics
 //! host.rs        sockets: accept, handshake, dial     config.rs, connector.rs, dial.rs: what the VMM hands over
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod config;
 mod connection;
 mod connector;
+mod counters;
 mod device;
 mod dial;
 mod host;
@@ -29,6 +31,7 @@ mod tests;
 
 pub use config::{VsockBackend, VsockConfig};
 pub use connector::{Connector, UnixConnector};
+pub use counters::VsockCounters;
 pub use device::Vsock;
 pub use dial::{DialOutcome, Dialer, OnOutcome};
 pub use state::{VsockError, VsockState};

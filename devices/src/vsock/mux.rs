@@ -1,8 +1,10 @@
 //! The guest's side: which connection a packet is for, and which packet comes next.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::connection::{Connection, Key};
+use super::counters::VsockCounters;
 use super::host::Host;
 use super::packet::{HEADER, HOST_CID, Header, Op, STREAM};
 use super::table::{Index, Table};
@@ -23,6 +25,7 @@ pub(super) struct Mux {
     /// Resets for packets that belong to no connection.
     refusals: VecDeque<Header>,
     scatter: Scatter,
+    pub(super) counters: Arc<VsockCounters>,
 }
 
 impl Mux {
@@ -33,6 +36,7 @@ impl Mux {
             host,
             refusals: VecDeque::new(),
             scatter: Scatter::default(),
+            counters: Arc::default(),
         }
     }
 
@@ -42,7 +46,9 @@ impl Mux {
 
     /// Forgets all connections.
     pub(super) fn reset(&mut self) {
+        self.counters.conns_removed.add(to_u64(self.table.len()));
         self.table.clear();
+        self.count_connections();
         self.refusals.clear();
     }
 
@@ -65,6 +71,7 @@ impl Mux {
         let mut bytes = [0; HEADER];
         if !matches!(packet.copy_out(&mut bytes), Ok(HEADER)) {
             tracing::debug!("the guest sent a packet without a header");
+            self.counters.tx_queue_event_fails.count();
             return Outcome::Used(0);
         }
         let header = Header::from_bytes(&bytes);
@@ -74,8 +81,10 @@ impl Mux {
                 cid = header.src_cid,
                 "the guest sent a packet in another's name"
             );
+            self.counters.tx_queue_event_fails.count();
             return Outcome::Used(0);
         }
+        self.counters.tx_packets_count.count();
         if header.dst_cid != HOST_CID || header.kind != STREAM || u64::from(header.len) > available
         {
             self.refuse(&header);
@@ -105,7 +114,10 @@ impl Mux {
         let mut gone = false;
         let obeyed = match op {
             Some(Op::Response) => connection.accept(),
-            Some(Op::Data) => connection.forward(data, &mut self.scatter),
+            Some(Op::Data) => {
+                self.counters.tx_bytes_count.add(data.len);
+                connection.forward(data, &mut self.scatter)
+            }
             Some(Op::Shutdown) => {
                 connection.guest_shutdown(header.flags);
                 Ok(())
@@ -127,6 +139,7 @@ impl Mux {
         };
         if let Err(violation) = obeyed {
             tracing::debug!(?key, %violation, "a connection is reset");
+            self.counters.conns_killed.count();
             connection.abort();
         }
         if gone {
@@ -145,8 +158,7 @@ impl Mux {
             self.host.watch_output(connection, index);
         }
         if connection.is_over() {
-            self.table.remove(index);
-            self.host.retry_accept();
+            self.forget(index);
         } else if connection.wants_turn() {
             self.table.enqueue(index);
         }
@@ -184,7 +196,22 @@ impl Mux {
             return None;
         }
         self.table.enqueue(index);
+        self.counters.conns_added.count();
+        self.count_connections();
         Some(index)
+    }
+
+    /// A connection is over.
+    fn forget(&mut self, index: Index) {
+        if self.table.remove(index).is_some() {
+            self.counters.conns_removed.count();
+        }
+        self.count_connections();
+        self.host.retry_accept();
+    }
+
+    fn count_connections(&self) {
+        self.counters.connections.set(to_u64(self.table.len()));
     }
 
     /// Answers a packet that belongs to no connection with a reset.
@@ -192,6 +219,7 @@ impl Mux {
         if header.op == Op::Reset as u16 {
             return;
         }
+        self.counters.refused_count.count();
         self.refusals.push_back(Header {
             src_cid: header.dst_cid,
             dst_cid: self.guest_cid,
@@ -209,6 +237,7 @@ impl Mux {
         let room = total_len(chain.writable()).saturating_sub(to_u64(HEADER));
         // Not even one byte of data would fit, or the header has no place. Drivers don't do that.
         if room == 0 || buffer.copy_in(&[0; HEADER]).is_err() {
+            self.counters.rx_queue_event_fails.count();
             return Outcome::Used(0);
         }
         let header = match self.refusals.pop_front() {
@@ -218,12 +247,15 @@ impl Mux {
                 Ok(None) => return Outcome::Later,
                 Err(error) => {
                     tracing::debug!(%error, "a buffer for packets can't be used");
+                    self.counters.rx_queue_event_fails.count();
                     return Outcome::Used(0);
                 }
             },
         };
         // It could be written before, so it can be now.
         let _ = buffer.copy_in(&header.to_bytes());
+        self.counters.rx_packets_count.count();
+        self.counters.rx_bytes_count.add(header.len.into());
         Outcome::Used(header.len.saturating_add(worker::written(HEADER)))
     }
 
@@ -248,8 +280,7 @@ impl Mux {
             let key = connection.key;
             let (buf_alloc, fwd_cnt) = connection.credit_fields();
             if packet.op == Op::Reset {
-                self.table.remove(index);
-                self.host.retry_accept();
+                self.forget(index);
             } else {
                 self.after(index);
             }

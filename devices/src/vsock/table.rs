@@ -35,9 +35,14 @@ impl Table {
         self.free.is_empty() && self.slots.len() >= MAX_CONNECTIONS
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// What the next connection may keep for a slow reader, in bytes.
     pub(super) fn next_buffer(&self) -> u32 {
-        let count = self.slots.len() - self.free.len();
+        let count = self.len();
         let fitting = BUFFERS.iter().find(|(below, _)| count < *below);
         // A full table takes no connection.
         fitting.map_or(0, |(_, buffer)| *buffer)

@@ -35,7 +35,7 @@ fn another_file_takes_the_place() {
         );
         assert_eq!(contents(&other)[512..1024], [2; 512]);
         assert_eq!(contents(&raw.file)[..512], [1; 512]);
-        assert_eq!(counters(&driver).updates, 1);
+        assert_eq!(counters(&driver).update_count.get(), 1);
     }
 }
 

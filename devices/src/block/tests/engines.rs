@@ -65,7 +65,7 @@ fn more_requests_than_can_be_in_flight_are_all_done() {
             "request {index}"
         );
     }
-    assert_eq!(counters(&driver).reads, 3 * per_queue);
+    assert_eq!(counters(&driver).read_count.get(), 3 * per_queue);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn stopping_waits_for_what_is_in_flight() {
     }
     driver.transport.resume();
     driver.wait_for(0, 60 - done);
-    assert_eq!(counters(&driver).writes, 60);
+    assert_eq!(counters(&driver).write_count.get(), 60);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn one_bad_request_is_no_harm_to_others() {
     assert_eq!(status, [OK, IOERR, OK]);
     assert_eq!(request(&mut driver, IN, 0, (1 << 40, 512), true).0, IOERR);
     assert!(!driver.is_lost());
-    assert_eq!(counters(&driver).failures, 2);
+    assert_eq!(counters(&driver).execute_fails.get(), 2);
 }
 
 #[test]

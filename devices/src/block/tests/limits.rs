@@ -48,7 +48,7 @@ fn what_is_too_much_waits_and_the_event_loop_rests() {
             driver.kick(0);
         }
         assert_eq!(driver.rings[0].used(), []);
-        assert_eq!(counters(&driver).throttled, 1);
+        assert_eq!(counters(&driver).rate_limiter_throttled_events.get(), 1);
         // More room, by way of the control that another thread has.
         let control = with(&driver, |block| block.rate_control());
         control.change(&RateConfig {
@@ -72,7 +72,7 @@ fn what_waits_goes_on_by_itself() {
         }
         driver.kick(0);
         assert_eq!(driver.wait_for(0, 5).len(), 5);
-        assert!(counters(&driver).throttled > 0);
+        assert!(counters(&driver).rate_limiter_throttled_events.get() > 0);
     }
 }
 

@@ -8,6 +8,7 @@ mod requests;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use super::{Block, BlockConfig, BlockCounters, BlockState, Disk, Engine, Serial};
 use crate::testing::{Driver, Fixture, desc, lifecycle_suite};
@@ -72,7 +73,7 @@ fn with<R>(driver: &Driver, act: impl FnOnce(&mut Block) -> R) -> R {
     driver.transport.with_device(act).unwrap()
 }
 
-fn counters(driver: &Driver) -> BlockCounters {
+fn counters(driver: &Driver) -> Arc<BlockCounters> {
     with(driver, |block| block.counters())
 }
 

@@ -120,12 +120,14 @@ fn get(request: &Request<'_>, mmds: &Mmds, now: Duration) -> Vec<u8> {
     if mmds.config().version == Version::V2 {
         match request.token {
             None => {
+                mmds.count().rx_no_token.count();
                 return text(
                     401,
                     "This needs a session token in X-metadata-token: get one by a PUT to /latest/api/token.",
                 );
             }
             Some(token) if !mmds.is_valid_token(token, now) => {
+                mmds.count().rx_invalid_token.count();
                 return text(401, "The session token is not valid, or no longer.");
             }
             Some(_) => {}

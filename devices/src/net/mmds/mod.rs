@@ -29,4 +29,4 @@ mod token;
 #[doc(hidden)]
 pub use exchange::Exchange;
 pub(in crate::net) use responder::Responder;
-pub use store::{DEFAULT_LIMIT, Mmds, MmdsConfig, MmdsError, Version};
+pub use store::{DEFAULT_LIMIT, Mmds, MmdsConfig, MmdsCounters, MmdsError, Version};

@@ -63,6 +63,7 @@ impl Responder {
     /// Takes a frame of `len` bytes out of the guest's memory, and answers it. The guest can have changed it since it was
     /// looked at: it is looked at again.
     pub(in crate::net) fn take(&mut self, frame: Span<'_>, len: usize) {
+        self.mmds.count().rx_accepted.count();
         let mut bytes = vec![0; len.min(MAX_FRAME)];
         let len = frame.copy_out(&mut bytes).unwrap_or(0);
         bytes.truncate(len);
@@ -85,7 +86,12 @@ impl Responder {
 
     /// The guest has it.
     pub(in crate::net) fn sent(&mut self) {
-        self.next = None;
+        if let Some(frame) = self.next.take() {
+            let bytes = frame.len().saturating_sub(HEADER);
+            let counters = self.mmds.count();
+            counters.tx_frames.count();
+            counters.tx_bytes.add(u64::try_from(bytes).unwrap_or(0));
+        }
         let now = now();
         if let Some(stack) = &mut self.stack
             && stack.front().is_none()

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::query::{self, Format, NotFound};
 use super::token::{InvalidTtl, Tokens};
+use crate::metrics::Counter;
 
 /// The most bytes that the data may have as JSON, if nothing else is said.
 pub const DEFAULT_LIMIT: usize = 51_200;
@@ -48,6 +49,22 @@ impl Default for MmdsConfig {
     }
 }
 
+counters! {
+    /// What the metadata service did since it was made.
+    pub struct MmdsCounters {
+        /// Frames from guests that were for the service.
+        pub rx_accepted: Counter,
+        /// Requests without the token that they need.
+        pub rx_no_token: Counter,
+        /// Requests with a token that is none, or no longer.
+        pub rx_invalid_token: Counter,
+        /// Frames that guests took.
+        pub tx_frames: Counter,
+        /// Their bytes, with Ethernet headers.
+        pub tx_bytes: Counter,
+    }
+}
+
 /// Why the host's wish was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum MmdsError {
@@ -83,6 +100,7 @@ pub struct Mmds {
 }
 
 struct Shared {
+    counters: Arc<MmdsCounters>,
     tokens: Tokens,
     data: Mutex<Option<Value>>,
 }
@@ -98,6 +116,7 @@ impl Mmds {
             return Err(MmdsError::Address(config.ipv4_address));
         }
         let shared = Shared {
+            counters: Arc::default(),
             tokens: Tokens::new().map_err(MmdsError::Random)?,
             data: Mutex::new(None),
         };
@@ -111,6 +130,16 @@ impl Mmds {
     #[must_use]
     pub fn config(&self) -> MmdsConfig {
         self.config
+    }
+
+    /// What it counts, at all interfaces together, readable at any time.
+    #[must_use]
+    pub fn counters(&self) -> Arc<MmdsCounters> {
+        self.shared.counters.clone()
+    }
+
+    pub(super) fn count(&self) -> &MmdsCounters {
+        &self.shared.counters
     }
 
     /// Replaces the data.
