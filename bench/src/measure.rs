@@ -51,9 +51,19 @@ pub(crate) fn until_printed(command: &mut Command, marker: &str) -> Result<Durat
     Ok(wall)
 }
 
-/// The proportional set size of a process in KiB, without mappings of at least `guest_memory` KiB, which are the
+/// The proportional set size of a process and its children in KiB, without mappings of at least `guest_memory` KiB, which are the
 /// guest's and not its own.
 pub(crate) fn own_memory(pid: u32, guest_memory: u64) -> Result<u64> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let children = children.split_whitespace().map(str::parse);
+    let mut total = process_memory(pid, guest_memory)?;
+    for child in children {
+        total += process_memory(child?, guest_memory)?;
+    }
+    Ok(total)
+}
+
+fn process_memory(pid: u32, guest_memory: u64) -> Result<u64> {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
     let (mut total, mut guest) = (0, false);
     for line in smaps.lines() {

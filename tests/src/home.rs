@@ -117,7 +117,7 @@ impl Home {
             .collect()
     }
 
-    /// The process ids of the `hull-vmm` processes of this home.
+    /// The process ids of the `hull-vmm` processes of this home: of their keepers, each of which has a machine's process besides.
     #[must_use]
     pub fn machines(&self) -> Vec<u32> {
         let named = |(_, arguments): &(u32, String)| {
@@ -126,11 +126,14 @@ impl Home {
                 .next()
                 .is_some_and(|program| program.ends_with("hull-vmm"))
         };
-        self.processes()
+        let all: Vec<u32> = self
+            .processes()
             .into_iter()
             .filter(named)
             .map(|(pid, _)| pid)
-            .collect()
+            .collect();
+        let is_keeper = |pid: &u32| parent(*pid).is_none_or(|parent| !all.contains(&parent));
+        all.iter().copied().filter(is_keeper).collect()
     }
 
     /// Waits until nothing of this home runs any more.
@@ -182,4 +185,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         })
         .filter(|path| path.extension().is_none_or(|extension| extension != "lock"))
         .collect()
+}
+
+/// The parent of a process (field 4 of `/proc/PID/stat`).
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(1)?.parse().ok()
 }

@@ -1,12 +1,20 @@
-//! Everything of the host that a configuration names: files by path, and descriptors that were handed over (`fd:NAME`).
+//! Everything of the host that a machine is made of, as its process gets it: asked for, and answered by descriptors.
+//!
+//! The process opens nothing itself. It asks its keeper, who compares the question with what the user named
+//! ([`crate::keeper`]).
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use hull_devices::vsock::Connector;
 use hull_vm_api::config::HostPath;
+use serde::{Deserialize, Serialize};
+
+use crate::keeper::ask::{Ask, Refusal, ask};
+use crate::socket::{SocketError, SocketUse};
 
 /// Why something that was named is not there.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +58,18 @@ pub enum FileError {
         /// Its number.
         number: RawFd,
     },
+    /// Something that nobody named.
+    #[error("{path} ({what}) was asked for, but nobody named it for this use")]
+    NotNamed {
+        /// What it was to be for.
+        what: &'static str,
+        /// As it was asked for.
+        path: HostPath,
+    },
 }
 
 /// How a file is to be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Must exist.
     Read,
@@ -63,34 +79,18 @@ pub enum Access {
     Append,
 }
 
-/// The descriptors that were handed over, by name.
-#[derive(Debug, Default)]
-pub struct Files {
-    fds: BTreeMap<String, File>,
-}
+/// The way to the keeper, for one question at a time.
+#[derive(Debug, Clone)]
+pub struct Files(Arc<Mutex<OwnedFd>>);
 
 impl Files {
-    /// Takes what was handed over. The numbers themselves stay open; copies of them are used, which no child inherits.
-    ///
-    /// # Errors
-    /// The first number that is not open, or name that is there twice.
-    pub fn new(numbers: &[(String, RawFd)]) -> Result<Self, FileError> {
-        let mut fds = BTreeMap::new();
-        for (name, number) in numbers {
-            let Ok(file) = duplicate(*number) else {
-                return Err(FileError::ClosedFd {
-                    name: name.clone(),
-                    number: *number,
-                });
-            };
-            if fds.insert(name.clone(), file).is_some() {
-                return Err(FileError::TwoFds(name.clone()));
-            }
-        }
-        Ok(Self { fds })
+    /// Asks over this socket, whose packets arrive whole.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(Arc::new(Mutex::new(socket)))
     }
 
-    /// Opens a path, or takes the descriptor that it names.
+    /// A file, or the descriptor that its path names.
     ///
     /// # Errors
     /// Why it cannot be had.
@@ -100,41 +100,113 @@ impl Files {
         path: &HostPath,
         access: Access,
     ) -> Result<File, FileError> {
-        let fail = |source| FileError::Open {
-            what,
-            path: path.clone(),
-            source,
-        };
-        if let Some(name) = path.as_fd() {
-            let file = self.fds.get(name).ok_or_else(|| FileError::UnknownFd {
-                what,
-                name: name.to_owned(),
-            })?;
-            return file.try_clone().map_err(fail);
-        }
-        let mut options = OpenOptions::new();
-        match access {
-            Access::Read => options.read(true),
-            Access::ReadWrite => options.read(true).write(true),
-            Access::Append => options.append(true).create(true),
-        };
-        // Without waiting for a pipe's other end. The process's mask may be that of a share's server, which has none.
-        options.custom_flags(libc::O_NONBLOCK).mode(0o644);
-        let file = match options.open(path.as_path()) {
-            // A pipe that nobody reads yet can be opened for both ways.
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-                options.read(true).open(path.as_path())
+        let file = self.ask(&Ask::File(path.clone(), access));
+        file.map(File::from).map_err(explain(what, path))
+    }
+
+    /// A directory, only to look things up in it.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn directory(&self, what: &'static str, path: &HostPath) -> Result<OwnedFd, FileError> {
+        let directory = self.ask(&Ask::Directory(path.clone()));
+        directory.map_err(explain(what, path))
+    }
+
+    /// A queue of a TAP device, which is made if it is not there and the keeper may.
+    ///
+    /// # Errors
+    /// The host's answer.
+    pub fn tap(&self, name: &HostPath, many: bool) -> io::Result<OwnedFd> {
+        let name = name.clone();
+        let tap = self.ask(&Ask::Tap { name, many });
+        tap.map_err(Refusal::into_io)
+    }
+
+    /// KVM.
+    ///
+    /// # Errors
+    /// The host's answer.
+    pub fn kvm(&self) -> io::Result<OwnedFd> {
+        self.ask(&Ask::Kvm).map_err(Refusal::into_io)
+    }
+
+    /// Where the log goes.
+    ///
+    /// # Errors
+    /// If it goes to no file.
+    pub(crate) fn log(&self) -> io::Result<File> {
+        let file = self.ask(&Ask::Log).map_err(Refusal::into_io)?;
+        Ok(file.into())
+    }
+
+    /// Where figures go.
+    ///
+    /// # Errors
+    /// If they go to no file.
+    pub(crate) fn metrics(&self) -> io::Result<File> {
+        let file = self.ask(&Ask::Metrics).map_err(Refusal::into_io)?;
+        Ok(file.into())
+    }
+
+    /// The vsock device's listening socket, whose file is the keeper's business.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub fn listener(&self, path: &HostPath) -> Result<UnixListener, SocketError> {
+        let what = SocketUse::Vsock;
+        let listener = self.ask(&Ask::Listener(path.clone()));
+        listener.map(UnixListener::from).map_err(|refusal| {
+            let named = path;
+            let path = named.as_path().to_owned();
+            match refusal {
+                Refusal::InUse => SocketError::InUse { path, what },
+                Refusal::NoSocket => SocketError::NoSocket { path, what },
+                Refusal::NotListening => SocketError::Descriptor(named.clone()),
+                Refusal::Host(number) if named.as_fd().is_none() => SocketError::Bind {
+                    path,
+                    what,
+                    source: io::Error::from_raw_os_error(number),
+                },
+                other => SocketError::File(explain(what.name(), named)(other)),
             }
-            result => result,
-        };
-        let file = file.map_err(fail)?;
-        if file.metadata().map_err(fail)?.is_dir() {
-            return Err(FileError::Directory {
-                what,
-                path: path.clone(),
-            });
-        }
-        Ok(file)
+        })
+    }
+
+    /// What makes the connections that the guest asks for.
+    #[must_use]
+    pub fn connector(&self) -> Box<dyn Connector> {
+        Box::new(self.clone())
+    }
+
+    fn ask(&self, question: &Ask) -> Result<OwnedFd, Refusal> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(socket.as_fd(), question)
+    }
+}
+
+impl Connector for Files {
+    fn connect(&mut self, port: u32) -> io::Result<UnixStream> {
+        let connected = self.ask(&Ask::Connect(port));
+        connected.map(UnixStream::from).map_err(Refusal::into_io)
+    }
+}
+
+/// Why a file was not given, as an error about its path.
+fn explain(what: &'static str, path: &HostPath) -> impl FnOnce(Refusal) -> FileError {
+    let path = path.clone();
+    move |refusal| match (refusal, path.as_fd()) {
+        (Refusal::IsDirectory, _) => FileError::Directory { what, path },
+        (Refusal::NotNamed, _) => FileError::NotNamed { what, path },
+        (Refusal::UnknownFd, Some(name)) => FileError::UnknownFd {
+            what,
+            name: name.to_owned(),
+        },
+        (refusal, _) => FileError::Open {
+            what,
+            path,
+            source: refusal.into_io(),
+        },
     }
 }
 

@@ -5,6 +5,7 @@
 //! sooner and has no kernel thread.
 
 use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 use hull_arch::layout;
 use kvm_bindings::{KVM_API_VERSION, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
@@ -94,11 +95,22 @@ const NEEDED: [(Cap, &str); 6] = [
 /// # Errors
 /// What is wrong, and what to do about it.
 pub fn open() -> Result<Kvm, KvmError> {
-    let kvm = Kvm::new().map_err(|error| match error.errno() {
-        libc::ENOENT | libc::ENODEV | libc::ENXIO => KvmError::Missing,
-        libc::EACCES | libc::EPERM => KvmError::Permission,
-        _ => KvmError::Open(error.into()),
+    take(crate::keeper::opening::kvm())
+}
+
+/// The same with what the host answered to opening it.
+///
+/// # Errors
+/// As for [`open`].
+#[allow(unsafe_code)]
+pub(crate) fn take(opened: io::Result<OwnedFd>) -> Result<Kvm, KvmError> {
+    let fd = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => KvmError::Missing,
+        Some(libc::EACCES | libc::EPERM) => KvmError::Permission,
+        _ => KvmError::Open(error),
     })?;
+    // SAFETY: the descriptor was owned here, and is the new object's alone from now on.
+    let kvm = unsafe { Kvm::from_raw_fd(fd.into_raw_fd()) };
     let version = kvm.get_api_version();
     if u32::try_from(version) != Ok(KVM_API_VERSION) {
         // Something that is not KVM answers every ioctl with an error.

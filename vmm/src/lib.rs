@@ -1,7 +1,7 @@
-//! One process is one microVM.
+//! One microVM: a keeper, and the process of its machine.
 //!
-//! [`run`] is all of it: read the configuration, open what it names, make the machine, run it to its end. One thread is the
-//! event loop (devices, signals, the lifeline); each vCPU has a thread of its own. What a PC looks like is `hull-arch`'s
+//! [`run`] is all of it. The [`keeper`] reads the configuration, opens what it names and serves the API; the machine's process makes the
+//! machine and runs it to its end ([`inside`]). There one thread is the event loop; each vCPU has a thread of its own. What a PC looks like is `hull-arch`'s
 //! business, what a device does `hull-devices`'; here they meet KVM.
 
 mod api;
@@ -17,6 +17,8 @@ mod error;
 pub mod files;
 mod gate;
 mod images;
+mod inside;
+mod keeper;
 mod kick;
 pub mod kvm;
 pub mod legacy;

@@ -82,6 +82,11 @@ pub(crate) fn change(settings: &Logger, file: Option<File>) {
     tracing::callsite::rebuild_interest_cache();
 }
 
+/// A second descriptor of the file, if the log goes to one.
+pub(crate) fn copy() -> Option<io::Result<File>> {
+    now().file.as_ref().map(File::try_clone)
+}
+
 /// Whether the log goes to a file.
 pub(crate) fn is_in_file() -> bool {
     now().file.is_some()

@@ -50,7 +50,7 @@ impl Machine {
     ) -> Result<Self, StartError> {
         let machine = &config.machine_config;
         let images = Images::open(&config.boot_source, files)?;
-        let kvm = kvm::open()?;
+        let kvm = kvm::take(files.kvm())?;
         let vm = kvm::create_vm(&kvm, machine.vcpu_count.into())?;
         timeline.mark(Stage::KvmReady);
 

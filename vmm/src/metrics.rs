@@ -7,13 +7,11 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hull_vm_api::ExitCause;
 use hull_vm_api::config::Metrics;
-use hull_vm_api::{ExitCause, Fault};
 use serde::Serialize;
 
 use crate::counters::{Counters, Exit};
-use crate::error::with_sources;
-use crate::files::{Access, Files};
 use crate::timeline::Timeline;
 
 /// Between two lines that nobody asked for, as with Firecracker.
@@ -63,21 +61,6 @@ impl Figures {
             timeline,
             to: None,
         }
-    }
-
-    /// Sends them to a file from now on.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
-    pub(crate) fn open(&mut self, settings: &Metrics, files: &Files) -> Result<(), Fault> {
-        let file = files.open(
-            "metrics.metrics_path",
-            &settings.metrics_path,
-            Access::Append,
-        );
-        let file = file.map_err(|error| Fault::bad_request(with_sources(&error)))?;
-        self.send_to(file, settings.clone());
-        Ok(())
     }
 
     /// Sends them to this file from now on.

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use hull_vm_api::ExitCause;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
 
 use crate::signals::{Request, Signals};
 
 /// Something that somebody outside wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wish {
     /// An orderly end.
     PowerOff,

@@ -1,21 +1,24 @@
 //! The process from its command line to its exit status.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
-use hull_vm_api::config::{HostPath, Metrics};
+use hull_vm_api::config::{HostPath, Logger, Metrics};
 use hull_vm_api::server::Limits;
-use hull_vm_api::{Builder, ExitCause, Metadata, Request, VmConfig};
+use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Request, VmConfig};
 use serde_json::{Map, Value};
 
-use crate::api::{self, Api, Host, Outcome, VERSION};
+use crate::api::VERSION;
 use crate::args::Args;
-use crate::ending::End;
 use crate::error::{StartError, with_sources};
-use crate::files::{Access, FileError, Files, duplicate};
+use crate::files::{Access, FileError, duplicate};
+use crate::inside;
+use crate::keeper::channel::Channel;
+use crate::keeper::child::{self, Child, Ends, Side};
+use crate::keeper::message::Ended;
+use crate::keeper::opening::Opener;
+use crate::keeper::{Api, Broker, Keeper, Plan};
 use crate::log;
-use crate::machine::Machine;
-use crate::metrics::Figures;
 use crate::outside::Outside;
 use crate::probe;
 use crate::signals::Signals;
@@ -24,23 +27,28 @@ use crate::timeline::Timeline;
 
 /// No file of JSON that the command line names is longer, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
+const MAX_CONFIG_BYTES: usize = 1 << 20;
 
 /// Runs the machine that the command line names, says on standard error how it ended unless all was well, and returns the
 /// cause, whose code is the exit status.
+///
+/// Call this while the process has a single thread: it makes the machine's process, in which it returns as well.
 #[must_use]
 pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
     if args.boot_timer {
         timeline.print();
     }
-    let timeline = Arc::new(timeline);
-    let (cause, sentence) = match process(args, &timeline) {
-        Ok(End { cause, detail }) => match detail {
-            Some(detail) => (cause, format!("{cause}: {detail}")),
-            None => (cause, cause.to_string()),
+    let (cause, sentence) = match split() {
+        Ok(Half::Machine(ends)) => return inside::run(args, timeline, ends),
+        Ok(Half::Keeper(signals, child, ends)) => match keep(args, signals, child, ends) {
+            Ok(ended) => ended.into_words(),
+            Err(error) => {
+                timeline.finish();
+                (error.cause(), with_sources(&error))
+            }
         },
         Err(error) => (error.cause(), with_sources(&error)),
     };
-    timeline.finish();
     // Once is enough where both go to the same place.
     if cause == ExitCause::PowerOff || log::is_in_file() {
         tracing::info!("{sentence}");
@@ -49,6 +57,26 @@ pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
         say(&sentence);
     }
     cause
+}
+
+/// Which process this is, with what it has.
+enum Half {
+    Keeper(Signals, Child, Ends),
+    Machine(Ends),
+}
+
+/// Makes the machine's process. Signals are collected before, so that those to the whole group do not reach it.
+fn split() -> Result<Half, StartError> {
+    let signals = Signals::collect().map_err(StartError::host("to collect signals"))?;
+    let side = child::split(0).map_err(StartError::host("a second process"))?;
+    Ok(match side {
+        Side::Keeper(child, ends) => Half::Keeper(signals, child, ends),
+        Side::Machine(ends) => {
+            // Closed already.
+            std::mem::forget(signals);
+            Half::Machine(ends)
+        }
+    })
 }
 
 /// Prints what this host's KVM does, and what a guest's kernel must therefore be told, as one JSON object.
@@ -66,10 +94,9 @@ pub fn print_profile() -> ExitCause {
     }
 }
 
-fn process(args: &Args, timeline: &Arc<Timeline>) -> Result<End, StartError> {
-    // Before there is a second thread, which would not have them blocked.
-    let signals = Signals::collect().map_err(StartError::host("to collect signals"))?;
-    let files = Files::new(&args.fds)?;
+/// Keeps the machine to its end.
+fn keep(args: &Args, signals: Signals, child: Child, ends: Ends) -> Result<Ended, StartError> {
+    let opener = Opener::new(&args.fds)?;
     let lifeline = match args.lifeline {
         Some(number) => Some(duplicate(number).map_err(|_| FileError::ClosedFd {
             name: "--lifeline".to_owned(),
@@ -78,62 +105,72 @@ fn process(args: &Args, timeline: &Arc<Timeline>) -> Result<End, StartError> {
         None => None,
     };
     let mut outside = Outside::new(signals, lifeline);
-    let config = configuration(args, &files)?;
-    let metadata = metadata(args, &files)?;
-    start_log(args, config.as_ref(), &files)?;
-    let mut host = Host {
-        figures: figures(args, config.as_ref(), timeline, &files)?,
-        files,
-        timeline: timeline.clone(),
-    };
+    let config = configuration(args, &opener)?;
+    let metadata = metadata(args, &opener)?;
+    let logger = start_log(args, config.as_ref(), &opener)?;
+    let metrics = metrics(args, config.as_ref(), &opener)?;
     let api = match &args.api_sock {
         Some(path) => {
             let limits = Limits {
                 max_payload: args.http_api_max_payload_size,
                 ..Limits::default()
             };
-            Some(Api::serve(path, &host.files, limits)?)
+            Some(Api::serve(path, &opener, limits)?)
         }
         None => None,
     };
-
-    let running = match (config, &api) {
-        (Some(config), _) => {
-            let machine = Machine::new(&config, &metadata, &host.files, timeline)?;
-            machine.start(config.into(), metadata)?
-        }
-        (None, Some(api)) => {
-            let mut builder = Builder::new(&args.id, VERSION, metadata_limit(args));
-            if !metadata.value().is_null() {
-                let put = Request::PutMmds(metadata.value().clone());
-                builder.apply(&put).map_err(StartError::MetadataLimit)?;
-            }
-            match api::wait(builder, &mut host, api, &mut outside)? {
-                Outcome::Started(running) => *running,
-                Outcome::Ended(end) => return Ok(end),
-            }
-        }
-        (None, None) => return Err(StartError::NoConfig),
+    let plan = match config {
+        Some(config) => Plan::Config(Box::new(config), metadata),
+        None if api.is_some() => Plan::Api(Box::new(builder(args, &metadata)?)),
+        None => return Err(StartError::NoConfig),
     };
-    running.run(&mut outside, api.as_ref(), &mut host)
+    // The longest answers hold metadata, or a configuration; as a text in JSON they can be several times as long.
+    let longest = (MAX_CONFIG_BYTES + metadata_limit(args)).saturating_mul(8);
+    let mut broker = Broker::new(ends.asks, opener);
+    let metrics = metrics.map(|(settings, file)| {
+        broker.send_metrics_to(file);
+        settings
+    });
+    let keeper = Keeper {
+        outside: &mut outside,
+        api,
+        channel: Channel::new(ends.channel, longest)
+            .map_err(StartError::host("a channel to the machine"))?,
+        broker,
+        child,
+        logger,
+        metrics,
+        draft: Draft::default(),
+    };
+    keeper.keep(plan)
+}
+
+/// A configuration that the API is to fill.
+fn builder(args: &Args, metadata: &Metadata) -> Result<Builder, StartError> {
+    let mut builder = Builder::new(&args.id, VERSION, metadata_limit(args));
+    if !metadata.value().is_null() {
+        let put = Request::PutMmds(metadata.value().clone());
+        builder.apply(&put).map_err(StartError::MetadataLimit)?;
+    }
+    Ok(builder)
 }
 
 /// The configuration, if the command line names one.
-fn configuration(args: &Args, files: &Files) -> Result<Option<VmConfig>, StartError> {
+fn configuration(args: &Args, opener: &Opener) -> Result<Option<VmConfig>, StartError> {
     let Some(path) = &args.config_file else {
         return Ok(None);
     };
-    let json = contents("--config-file", path, MAX_CONFIG, files)?;
+    let json = contents("--config-file", path, MAX_CONFIG, opener)?;
     let config = VmConfig::parse(&json)?;
     supported::check(&config)?;
     Ok(Some(config))
 }
 
 /// What the guest can ask for at first.
-fn metadata(args: &Args, files: &Files) -> Result<Metadata, StartError> {
+fn metadata(args: &Args, opener: &Opener) -> Result<Metadata, StartError> {
     let mut metadata = Metadata::new(metadata_limit(args));
     if let Some(path) = &args.metadata {
-        let json = contents("--metadata", path, MAX_CONFIG, files)?;
+        let json = contents("--metadata", path, MAX_CONFIG, opener)?;
         let object: Map<String, Value> =
             serde_json::from_slice(&json).map_err(StartError::Metadata)?;
         let put = metadata.put(Value::Object(object));
@@ -152,9 +189,9 @@ fn contents(
     what: &'static str,
     path: &HostPath,
     most: u64,
-    files: &Files,
+    opener: &Opener,
 ) -> Result<Vec<u8>, StartError> {
-    let file = files.open(what, path, Access::Read);
+    let file = opener.open(what, path, Access::Read);
     let file = file.map_err(StartError::ConfigFile)?;
     let mut bytes = Vec::new();
     file.take(most + 1)
@@ -168,31 +205,33 @@ fn contents(
     Ok(bytes)
 }
 
-/// Starts the log as the configuration has it, except where the command line says otherwise.
-fn start_log(args: &Args, config: Option<&VmConfig>, files: &Files) -> Result<(), StartError> {
-    let mut settings = config.and_then(|config| config.logger.clone());
-    let settings = settings.get_or_insert_default();
+/// Starts the log as the configuration has it, except where the command line says otherwise, and tells how it is.
+fn start_log(
+    args: &Args,
+    config: Option<&VmConfig>,
+    opener: &Opener,
+) -> Result<Logger, StartError> {
+    let settings = config.and_then(|config| config.logger.clone());
+    let mut settings = settings.unwrap_or_default();
     settings.level = args.level.unwrap_or(settings.level);
     settings.show_level |= args.show_level;
     settings.show_log_origin |= args.show_log_origin;
     settings.module = args.module.clone().or(settings.module.take());
-    let path = args.log_path.as_ref().or(settings.log_path.as_ref());
-    let file = match path {
-        Some(path) => Some(files.open("the log's path", path, Access::Append)?),
+    settings.log_path = args.log_path.clone().or(settings.log_path.take());
+    let file = match &settings.log_path {
+        Some(path) => Some(opener.open("the log's path", path, Access::Append)?),
         None => None,
     };
-    log::start(&args.id, settings, file);
-    Ok(())
+    log::start(&args.id, &settings, file);
+    Ok(settings)
 }
 
 /// Opens the file for figures, of the command line or else of the configuration.
-fn figures(
+fn metrics(
     args: &Args,
     config: Option<&VmConfig>,
-    timeline: &Arc<Timeline>,
-    files: &Files,
-) -> Result<Figures, StartError> {
-    let mut figures = Figures::new(&args.id, timeline.clone());
+    opener: &Opener,
+) -> Result<Option<(Metrics, File)>, StartError> {
     let mut settings = config.and_then(|config| config.metrics.clone());
     if let Some(path) = &args.metrics_path {
         let emit_id = true;
@@ -201,12 +240,12 @@ fn figures(
             ..Metrics::new(path.clone())
         });
     }
-    if let Some(settings) = settings {
-        let path = &settings.metrics_path;
-        let file = files.open("the metrics' path", path, Access::Append)?;
-        figures.send_to(file, settings);
-    }
-    Ok(figures)
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let path = &settings.metrics_path;
+    let file = opener.open("the metrics' path", path, Access::Append)?;
+    Ok(Some((settings, file)))
 }
 
 /// Tells the person at standard error, if there is one.

@@ -11,11 +11,13 @@ use hull_devices::GuestMemory;
 use hull_vm_api::{Draft, ExitCause, Metadata, Stage};
 use kvm_ioctls::VmFd;
 
-use crate::api::{Api, Host};
+use crate::api::Host;
 use crate::ending::{End, Ending};
 use crate::error::StartError;
+use crate::keeper::channel::Channel;
+use crate::keeper::message::{Order, Report};
 use crate::metrics;
-use crate::outside::{Outside, Wish};
+use crate::outside::Wish;
 use crate::power_button::PowerButton;
 use crate::vcpu::Shared;
 use crate::vcpus::Vcpus;
@@ -50,13 +52,8 @@ impl Running {
     ///
     /// # Errors
     /// If the host refuses events.
-    pub(crate) fn run(
-        mut self,
-        outside: &mut Outside,
-        api: Option<&Api>,
-        host: &mut Host,
-    ) -> Result<End, StartError> {
-        let bell = Bell::new(&self, outside, api);
+    pub(crate) fn run(mut self, keeper: &mut Channel, host: &mut Host) -> Result<End, StartError> {
+        let bell = Bell::new(&self, keeper);
         let rang = bell.rang.clone();
         let mut events = self.event_loop(bell)?;
         let end = loop {
@@ -70,10 +67,7 @@ impl Running {
                 self.write_figures(host);
             }
             if rang.take() {
-                while let Some(wish) = outside.wish() {
-                    self.fulfil(wish);
-                }
-                self.answer_calls(api, host);
+                self.obey(keeper, host);
             }
         };
         self.vcpus.stop();
@@ -103,15 +97,27 @@ impl Running {
         }
     }
 
-    fn answer_calls(&mut self, api: Option<&Api>, host: &mut Host) {
-        let Some(api) = api else {
-            return;
-        };
-        while self.shared.ending.get().is_none()
-            && let Some(call) = api.calls().next_call()
-        {
-            let answer = self.answer(call.request(), host);
-            call.answer(answer);
+    /// Does what the keeper wants; without a keeper there is to be no machine.
+    fn obey(&mut self, keeper: &mut Channel, host: &mut Host) {
+        while self.shared.ending.get().is_none() {
+            let done = match keeper.receive() {
+                Ok(None) => return,
+                Ok(Some(Order::Fulfil(wish))) => {
+                    self.fulfil(wish);
+                    Ok(())
+                }
+                Ok(Some(Order::Answer(request))) => {
+                    let request = request.parse();
+                    let answer = request.and_then(|request| self.answer(&request, host));
+                    let answered = keeper.send(&Report::answer(answer));
+                    answered.and_then(|()| keeper.flush_all())
+                }
+                Ok(Some(Order::Start(_))) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if done.is_err() {
+                self.shared.ending.announce(ExitCause::ParentGone);
+            }
         }
     }
 
@@ -130,20 +136,18 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Wakes the loop up when somebody outside wants something, or the machine has ended.
+/// Wakes the loop up when the keeper wants something, or the machine has ended.
 struct Bell {
-    fds: Vec<RawFd>,
+    fds: [RawFd; 2],
     ending: Arc<Ending>,
     rang: Rc<Cell<bool>>,
 }
 
 impl Bell {
-    fn new(running: &Running, outside: &Outside, api: Option<&Api>) -> Self {
-        let mut fds: Vec<_> = outside.fds().map(|fd| fd.as_raw_fd()).collect();
-        fds.extend(api.map(|api| api.calls().as_raw_fd()));
-        fds.push(running.shared.ending.event().as_raw_fd());
+    fn new(running: &Running, keeper: &Channel) -> Self {
+        let ending = running.shared.ending.event().as_raw_fd();
         Self {
-            fds,
+            fds: [keeper.as_raw_fd(), ending],
             ending: running.shared.ending.clone(),
             // Something may have come before the loop began.
             rang: Rc::new(Cell::new(true)),

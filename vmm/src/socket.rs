@@ -12,7 +12,8 @@ use hull_vm_api::config::HostPath;
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use crate::files::{Access, FileError, Files};
+use crate::files::{Access, FileError};
+use crate::keeper::opening::Opener;
 
 /// Why there can be no listening socket.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,7 @@ pub enum SocketUse {
 
 impl SocketUse {
     /// What names its path.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vsock => "vsock.uds_path",
             Self::Api => "--api-sock",
@@ -84,12 +85,12 @@ impl fmt::Display for SocketUse {
 pub fn listen(
     what: SocketUse,
     path: &HostPath,
-    files: &Files,
+    opener: &Opener,
 ) -> Result<(UnixListener, SocketFile), SocketError> {
     if path.as_fd().is_none() {
         return bind(what, path.as_path());
     }
-    let fd: OwnedFd = files.open(what.name(), path, Access::ReadWrite)?.into();
+    let fd: OwnedFd = opener.open(what.name(), path, Access::ReadWrite)?.into();
     let listener = UnixListener::from(fd);
     let bound = listener.local_addr().ok();
     let bound = bound.and_then(|address| Some(address.as_pathname()?.to_owned()));
@@ -193,7 +194,7 @@ mod tests {
         listen(
             SocketUse::Vsock,
             &HostPath::try_from(path).unwrap(),
-            &Files::default(),
+            &Opener::default(),
         )
     }
 

@@ -32,10 +32,14 @@ pub enum ExitCause {
     Terminated,
     /// The other end of the lifeline closed: whoever started this process is gone.
     ParentGone,
+    /// The VMM tried what its sandbox forbids: a mistake in it, or a guest that has broken into it.
+    Violation,
+    /// The machine's process was killed from outside, or crashed.
+    Killed,
 }
 
 /// Every cause, its exit status and its sentence.
-const CAUSES: [(ExitCause, u8, &str); 12] = [
+const CAUSES: [(ExitCause, u8, &str); 14] = [
     (ExitCause::PowerOff, 0, "the guest powered off"),
     (ExitCause::Failure, 1, "the VMM failed"),
     (ExitCause::BadConfig, 2, "the configuration is wrong"),
@@ -68,6 +72,12 @@ const CAUSES: [(ExitCause, u8, &str); 12] = [
         21,
         "ended because the process that started it is gone",
     ),
+    (
+        ExitCause::Violation,
+        22,
+        "stopped at something that its sandbox forbids",
+    ),
+    (ExitCause::Killed, 23, "the machine's process was killed"),
 ];
 
 impl ExitCause {

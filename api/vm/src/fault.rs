@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 
 /// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Fault {
     /// What kind of failure.
@@ -15,7 +15,7 @@ pub struct Fault {
 }
 
 /// The HTTP status of a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultStatus {
     /// 400: the request, or what it asks of this machine in this state. Firecracker's answer to nearly everything.
     BadRequest,

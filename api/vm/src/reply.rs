@@ -32,6 +32,8 @@ pub enum Reply {
     MemoryHotplug(MemoryHotplugStatus),
     /// To `GET /mmds`.
     Mmds(Value),
+    /// To anything: JSON that another process has written.
+    Json(String),
 }
 
 /// Which microVM this is, and what it does.
@@ -199,6 +201,7 @@ impl Reply {
             Self::MemoryHotplug(status) => serde_json::to_vec(status),
             Self::Mmds(Value::Null) => Ok(b"{}".to_vec()),
             Self::Mmds(value) => serde_json::to_vec(value),
+            Self::Json(json) => Ok(json.clone().into_bytes()),
         };
         body.map(Some)
     }

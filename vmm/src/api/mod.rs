@@ -1,75 +1,21 @@
-//! The microVM's side of its API: the socket, what happens before the start ([`before`]), and what afterwards ([`after`]).
+//! What the machine answers to requests ([`after`]), which the keeper hands on, one after the other.
 //!
-//! HTTP is `hull-vm-api`'s business, in a thread of its own. Calls come out of a queue that the event loop watches, and are answered
-//! one after the other; none may take long, or say so when it does.
+//! The event loop answers them; none may take long, or must say so when it does.
 
 mod after;
-mod before;
 mod devices;
 
-use std::io;
-
-use hull_vm_api::Server;
-use hull_vm_api::config::HostPath;
-use hull_vm_api::server::{Calls, Limits, ServerThread};
-
-use crate::error::StartError;
 use crate::files::Files;
-use crate::socket::{self, SocketFile, SocketUse};
-
-pub(crate) use before::{Host, Outcome, wait};
+use crate::metrics::Figures;
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// An API that is served.
+/// What a machine has of the process besides its configuration.
 #[derive(Debug)]
-pub(crate) struct Api {
-    /// First in order: calls that nobody will answer are told so before the server ends.
-    calls: Calls,
-    _server: Stop,
-    _socket: SocketFile,
-}
-
-/// Ends the server in the end.
-#[derive(Debug)]
-struct Stop(Option<ServerThread>);
-
-impl Api {
-    /// Serves the API at `path`.
-    ///
-    /// # Errors
-    /// If another process does, or the host refuses it.
-    pub(crate) fn serve(
-        path: &HostPath,
-        files: &Files,
-        limits: Limits,
-    ) -> Result<Self, StartError> {
-        let (listener, socket) = socket::listen(SocketUse::Api, path, files)?;
-        let serve = || -> io::Result<_> {
-            let (server, calls) = Server::new(listener, limits)?;
-            Ok((calls, server.spawn(|| {})?))
-        };
-        let (calls, server) = serve().map_err(StartError::host("a thread for the API"))?;
-        tracing::info!("serving the API at {}", socket.path().display());
-        Ok(Self {
-            calls,
-            _server: Stop(Some(server)),
-            _socket: socket,
-        })
-    }
-
-    /// What is asked. It can be watched.
-    #[must_use]
-    pub(crate) fn calls(&self) -> &Calls {
-        &self.calls
-    }
-}
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(ServerThread::stop) {
-            tracing::warn!("the API ended before the microVM did: {error}");
-        }
-    }
+pub(crate) struct Host {
+    /// The way to files of the host.
+    pub files: Files,
+    /// Where figures are written.
+    pub figures: Figures,
 }

@@ -8,7 +8,7 @@ use hull_devices::console::{Console, ConsoleBackend, ConsoleSize};
 use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::rng::{Rng, RngConfig};
-use hull_devices::vsock::{Dialer, UnixConnector, Vsock, VsockBackend, VsockConfig};
+use hull_devices::vsock::{Dialer, Vsock, VsockBackend, VsockConfig};
 use hull_vm_api::config::{self, Entropy};
 use hull_vm_api::{Metadata, VmConfig};
 
@@ -16,7 +16,6 @@ use super::extra::Extra;
 use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
-use crate::socket::{self, SocketFile, SocketUse};
 use crate::timeline::{Stage, Timeline};
 
 /// A device, and what changes its rate limits.
@@ -42,7 +41,6 @@ impl Made {
 pub(super) struct Opened {
     pub(super) devices: Vec<(Name, Made)>,
     pub(super) dialer: Option<Dialer>,
-    pub(super) socket: Option<SocketFile>,
     pub(super) mmds: Option<Mmds>,
 }
 
@@ -75,9 +73,8 @@ pub(super) fn open(
         );
     }
     if let Some(config) = &config.vsock {
-        let (device, socket) = vsock(config, files, timeline.clone())?;
+        let device = vsock(config, files, timeline.clone())?;
         opened.dialer = Some(device.dialer());
-        opened.socket = Some(socket);
         add(Name::Vsock, Made::unlimited(device));
     }
     if let Some(config) = &config.console {
@@ -125,22 +122,21 @@ pub(crate) fn pages(mib: u32) -> u32 {
     mib.saturating_mul(256)
 }
 
-/// The socket device, which notes when the guest first calls the host, and the file of its socket.
+/// The socket device, which notes when the guest first calls the host.
 fn vsock(
     config: &config::Vsock,
     files: &Files,
     timeline: Arc<Timeline>,
-) -> Result<(Vsock, SocketFile), StartError> {
-    let (listener, socket) = socket::listen(SocketUse::Vsock, &config.uds_path, files)?;
+) -> Result<Vsock, StartError> {
     let backend = VsockBackend {
-        listener: Some(listener),
-        connector: Box::new(UnixConnector::new(socket.path())),
+        listener: Some(files.listener(&config.uds_path)?),
+        connector: files.connector(),
         on_first_connection: Some(Box::new(move || timeline.mark(Stage::AgentReady))),
     };
     let settings = VsockConfig {
         guest_cid: config.guest_cid,
     };
-    Ok((Vsock::new(settings, backend)?, socket))
+    Ok(Vsock::new(settings, backend)?)
 }
 
 fn console(config: &config::Console, files: &Files) -> Result<Console, StartError> {

@@ -34,7 +34,6 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::kvm::KvmError;
 use crate::legacy::IrqLine;
-use crate::socket::SocketFile;
 use crate::timeline::Timeline;
 use devices::Made;
 use lane::{Busy, Lane};
@@ -67,8 +66,6 @@ pub(crate) struct Virtio {
     /// The metadata service, if there is one.
     mmds: Option<Mmds>,
     mappings: Mappings,
-    /// Goes with the machine.
-    _socket: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -127,7 +124,6 @@ impl Virtio {
             dialer: opened.dialer,
             mmds: opened.mmds,
             mappings: extra.mappings(),
-            _socket: opened.socket,
         };
         Ok((virtio, extra.memory))
     }

@@ -1,11 +1,10 @@
 //! Directories of the host in the guest.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use hull_devices::fs::{Fs, FsBackend, FsCache, FsConfig};
-use hull_vm_api::config::{HostPath, Share, ShareCache};
+use hull_vm_api::config::{Share, ShareCache};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -33,7 +32,7 @@ pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, S
         queues: share.queues.into(),
     };
     let backend = FsBackend {
-        root: root(share, files)?,
+        root: files.directory("shares.path", &share.path)?,
         proc_self_fd: directory(Path::new("/proc/self/fd"))
             .map_err(StartError::host("/proc/self/fd for a share"))?,
         descriptors: descriptors(count),
@@ -49,21 +48,6 @@ pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, S
     Ok(Made {
         device: Box::new(fs),
         rates: Vec::new(),
-    })
-}
-
-fn root(share: &Share, files: &Files) -> Result<OwnedFd, StartError> {
-    let path: &HostPath = &share.path;
-    if path.as_fd().is_some() {
-        let file: File = files.open("shares.path", path, crate::files::Access::Read)?;
-        return Ok(file.into());
-    }
-    directory(path.as_path()).map_err(|error| {
-        StartError::File(crate::files::FileError::Open {
-            what: "shares.path",
-            path: path.clone(),
-            source: error.into(),
-        })
     })
 }
 

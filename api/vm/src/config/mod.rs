@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod metrics;
 mod mmds;
+mod named;
 pub(crate) mod network;
 mod number;
 pub(crate) mod path;
@@ -41,6 +42,7 @@ pub use memory::{
 };
 pub use metrics::Metrics;
 pub use mmds::{MmdsConfig, MmdsVersion};
+pub use named::{NamedPath, PathUse};
 pub(crate) use network::INTERFACES;
 pub use network::{LinkState, MacAddress, NetworkInterface, NetworkUpdate, NoMacAddress};
 pub use path::{HostPath, NotUtf8};

@@ -25,6 +25,16 @@ impl HostPath {
         self.0.strip_prefix("fd:")
     }
 
+    /// Where queue number `queue` of a device is: of `fd:NAME` all but the first have descriptors of their own, `fd:NAME.1`,
+    /// `fd:NAME.2` and so on; a name stands for all of them.
+    #[must_use]
+    pub fn of_queue(&self, queue: u8) -> Self {
+        match self.as_fd() {
+            Some(name) if queue > 0 => Self::fd(&format!("{name}.{queue}")),
+            _ => self.clone(),
+        }
+    }
+
     /// As a path, which it is unless [`HostPath::as_fd`] says otherwise.
     #[must_use]
     pub fn as_path(&self) -> &Path {

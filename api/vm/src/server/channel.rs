@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::fault::Fault;
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{Method, Request};
 
 /// Something to wait for with `poll`: readable after it was rung, until it is cleared.
 #[derive(Debug, Clone)]
@@ -67,7 +67,19 @@ pub struct Calls {
 #[derive(Debug)]
 pub struct Call {
     request: Request,
+    original: Original,
     way_back: Option<WayBack>,
+}
+
+/// A request as it came, for whoever hands it on to another process that reads it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// The method.
+    pub method: Method,
+    /// The path, as the client wrote it.
+    pub path: String,
+    /// The body; empty if there was none.
+    pub body: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -99,7 +111,7 @@ pub(super) fn channel() -> io::Result<(Caller, Calls)> {
 
 impl Caller {
     /// Sends a request to the VMM.
-    pub(super) fn call(&mut self, request: Request) -> CallNumber {
+    pub(super) fn call(&mut self, request: Request, original: Original) -> CallNumber {
         let number = self.next;
         self.next += 1;
         let way_back = WayBack {
@@ -110,6 +122,7 @@ impl Caller {
         // Where nobody takes calls any more, the call is dropped, and so answered.
         let _ = self.calls.send(Call {
             request,
+            original,
             way_back: Some(way_back),
         });
         self.called.ring();
@@ -157,6 +170,12 @@ impl Call {
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// The same as it came.
+    #[must_use]
+    pub fn original(&self) -> &Original {
+        &self.original
     }
 
     /// Answers.

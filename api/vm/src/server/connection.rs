@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, recv};
 
 use super::Limits;
-use super::channel::{CallNumber, Caller};
+use super::channel::{CallNumber, Caller, Original};
 use crate::fault::{Fault, FaultStatus};
 use crate::http::{CONTINUE, Event, HttpRequest, Parser, Response};
 use crate::reply::Reply;
@@ -223,8 +223,13 @@ impl Connection {
         };
         match Request::parse(method, &request.path, &request.body) {
             Ok(parsed) => {
+                let original = Original {
+                    method,
+                    path: request.path,
+                    body: request.body,
+                };
                 self.state = State::Waiting(Pending {
-                    number: caller.call(parsed.request),
+                    number: caller.call(parsed.request, original),
                     deprecated: parsed.deprecated,
                     keep_alive: request.keep_alive,
                 });

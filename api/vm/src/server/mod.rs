@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use channel::{Bell, Caller, channel};
-pub use channel::{Call, Calls};
+pub use channel::{Call, Calls, Original};
 use connection::Connection;
 pub use limits::Limits;
 

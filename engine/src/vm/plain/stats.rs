@@ -8,7 +8,7 @@ use crate::container::HostProcess;
 /// `USER_HZ` of Linux on x86-64: ticks of processor time in a second (`proc_pid_stat(5)`).
 const TICKS: u64 = 100;
 
-/// What one microVM takes of the host.
+/// What one microVM takes of the host, of all its processes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VmStats {
     /// Processor time of all its threads, in milliseconds.
@@ -20,12 +20,11 @@ pub struct VmStats {
 }
 
 impl VmStats {
-    /// Reads what `process` takes; `None` if it is gone.
+    /// Reads what `process` and its children take; `None` if it is gone.
     pub(crate) fn of(process: HostProcess) -> io::Result<Option<Self>> {
         let pid = process.pid;
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
-        let (stat, memory) = match (read("stat"), read("smaps_rollup")) {
-            (Ok(stat), Ok(memory)) => (stat, memory),
+        let (keeper, children) = match (read(pid), children(pid)) {
+            (Ok(keeper), Ok(children)) => (keeper, children),
             (Err(error), _) | (_, Err(error)) => {
                 return match HostProcess::of(pid) == Some(process) {
                     true => Err(error),
@@ -33,25 +32,66 @@ impl VmStats {
                 };
             }
         };
+        // A child that is gone takes nothing.
+        let children = children.into_iter().filter_map(|child| read(child).ok()?);
+        let all = keeper.map(|keeper| children.fold(keeper, Self::and));
         // Asked afterwards: the number was not given to another process meanwhile.
         if HostProcess::of(pid) != Some(process) {
             return Ok(None);
         }
-        Ok(parse(&stat, &memory))
+        Ok(all)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            cpu_ms: self.cpu_ms.saturating_add(other.cpu_ms),
+            memory: self.memory.saturating_add(other.memory),
+            threads: self.threads.saturating_add(other.threads),
+        }
     }
 }
 
-fn parse(stat: &str, memory: &str) -> Option<VmStats> {
+/// The processes that a process made by its first thread.
+fn children(pid: i32) -> io::Result<Vec<i32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let numbers = text.split_ascii_whitespace();
+    Ok(numbers.filter_map(|number| number.parse().ok()).collect())
+}
+
+/// What one process takes.
+fn read(pid: i32) -> io::Result<Option<VmStats>> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let stat = read("stat")?;
+    let memory = match read("smaps_rollup") {
+        // The machine's process lets only root look at its memory. Its size is no secret.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => resident(&read("statm")?),
+        memory => share(&memory?),
+    };
+    Ok(memory.and_then(|memory| parse(&stat, memory)))
+}
+
+/// The share of a process in all memory that it has, in bytes (`/proc/PID/smaps_rollup`).
+fn share(memory: &str) -> Option<u64> {
+    let pss = memory.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = pss.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// All memory that a process has, in bytes (`/proc/PID/statm`).
+fn resident(memory: &str) -> Option<u64> {
+    let pages: u64 = memory.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(4096)
+}
+
+fn parse(stat: &str, memory: u64) -> Option<VmStats> {
     // The second field is the program's name in brackets and may hold anything; the third one is the first here.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    let pss = memory.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kilobytes: u64 = pss.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(VmStats {
         cpu_ms: field(14)?
             .checked_add(field(15)?)?
             .checked_mul(1000 / TICKS)?,
-        memory: kilobytes.checked_mul(1024)?,
+        memory,
         threads: field(20)?,
     })
 }
@@ -75,13 +115,15 @@ mod tests {
     #[test]
     fn odd_names_of_programs_confuse_nothing() {
         let stat = "7 (a) b) c) S 1 7 7 0 -1 0 0 0 0 0 12 30 0 0 20 0 5 0 99 0 0";
-        let stats = parse(stat, "x\nPss:     20 kB\n").unwrap();
+        let memory = share("x\nPss:     20 kB\n").unwrap();
+        let stats = parse(stat, memory).unwrap();
         let expected = VmStats {
             cpu_ms: 420,
             memory: 20 << 10,
             threads: 5,
         };
         assert_eq!(stats, expected);
-        assert_eq!(parse("7 (a) S", "Pss: 1 kB"), None);
+        assert_eq!(parse("7 (a) S", 1), None);
+        assert_eq!(resident("100 5 1"), Some(5 * 4096));
     }
 }

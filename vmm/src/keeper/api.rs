@@ -1,0 +1,63 @@
+//! The API's socket and its thread. HTTP is `hull-vm-api`'s business; calls come out of a queue that the keeper watches.
+
+use std::io;
+
+use hull_vm_api::Server;
+use hull_vm_api::config::HostPath;
+use hull_vm_api::server::{Calls, Limits, ServerThread};
+
+use super::opening::Opener;
+use crate::error::StartError;
+use crate::socket::{self, SocketFile, SocketUse};
+
+/// An API that is served.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// First in order: calls that nobody will answer are told so before the server ends.
+    calls: Calls,
+    _server: Stop,
+    _socket: SocketFile,
+}
+
+/// Ends the server in the end.
+#[derive(Debug)]
+struct Stop(Option<ServerThread>);
+
+impl Api {
+    /// Serves the API at `path`.
+    ///
+    /// # Errors
+    /// If another process does, or the host refuses it.
+    pub(crate) fn serve(
+        path: &HostPath,
+        opener: &Opener,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
+        let (listener, socket) = socket::listen(SocketUse::Api, path, opener)?;
+        let serve = || -> io::Result<_> {
+            let (server, calls) = Server::new(listener, limits)?;
+            Ok((calls, server.spawn(|| {})?))
+        };
+        let (calls, server) = serve().map_err(StartError::host("a thread for the API"))?;
+        tracing::info!("serving the API at {}", socket.path().display());
+        Ok(Self {
+            calls,
+            _server: Stop(Some(server)),
+            _socket: socket,
+        })
+    }
+
+    /// What is asked. It can be watched.
+    #[must_use]
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(ServerThread::stop) {
+            tracing::warn!("the API ended before the microVM did: {error}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The keeper's answers to what the machine's process asks for.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use hull_devices::vsock::{Connector, UnixConnector};
+use hull_vm_api::config::{HostPath, NamedPath};
+
+use super::ask::{self, Ask, Packet, Refusal};
+use super::grants::Grants;
+use super::opening::{self, Opener};
+use super::tap;
+use crate::files::FileError;
+use crate::log;
+use crate::socket::{self, SocketError, SocketFile, SocketUse};
+
+/// Questions that are answered before others have their turn.
+const BUDGET: usize = 64;
+/// The longest note that is kept of what is no question, in bytes.
+const LONGEST_NOTE: usize = 256;
+
+/// Whoever answers.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    socket: OwnedFd,
+    opener: Opener,
+    grants: Grants,
+    /// The vsock device's socket, whose file goes with the machine.
+    vsock: Option<SocketFile>,
+    metrics: Option<File>,
+    /// The last words of a process whose sandbox was violated.
+    note: Option<String>,
+}
+
+impl Broker {
+    /// Answers on this socket.
+    #[must_use]
+    pub(crate) fn new(socket: OwnedFd, opener: Opener) -> Self {
+        Self {
+            socket,
+            opener,
+            grants: Grants::default(),
+            vsock: None,
+            metrics: None,
+            note: None,
+        }
+    }
+
+    /// What was handed over, and the right to open.
+    #[must_use]
+    pub(crate) fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    /// Where figures are to go from now on.
+    pub(crate) fn send_metrics_to(&mut self, file: File) {
+        self.metrics = Some(file);
+    }
+
+    /// Lets a machine have what its configuration names. Nothing is left of one that did not start.
+    pub(crate) fn grant(&mut self, named: Vec<NamedPath>) {
+        self.vsock = None;
+        self.grants.set(named);
+    }
+
+    /// Lets the machine have what a request names, until it is answered.
+    pub(crate) fn lend(&mut self, named: Vec<NamedPath>) {
+        self.grants.lend(named);
+    }
+
+    /// The request is answered.
+    pub(crate) fn take_back(&mut self) {
+        self.grants.take_back();
+    }
+
+    /// What the process said of its own end.
+    #[must_use]
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Answers what was asked.
+    ///
+    /// # Errors
+    /// If the other end is gone, or does not take answers.
+    pub(crate) fn serve(&mut self) -> io::Result<()> {
+        for _ in 0..BUDGET {
+            match ask::receive(self.socket.as_fd())? {
+                None => return Ok(()),
+                Some(Packet::Ask(question)) => {
+                    let answer = self.answer(&question);
+                    if let Err(refusal) = &answer {
+                        tracing::debug!("not given: {question:?}: {refusal:?}");
+                    }
+                    ask::answer(self.socket.as_fd(), &answer)?;
+                }
+                Some(Packet::Other(mut bytes)) => {
+                    bytes.truncate(LONGEST_NOTE);
+                    let note = String::from_utf8_lossy(&bytes);
+                    let plain = |c: char| if c.is_control() { ' ' } else { c };
+                    self.note = Some(note.chars().map(plain).collect());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: &Ask) -> Result<OwnedFd, Refusal> {
+        if !self.grants.permit(question) {
+            tracing::warn!("the machine asked for what nobody named: {question:?}");
+            return Err(Refusal::NotNamed);
+        }
+        // Whoever asks knows what it is for, and says so.
+        let what = "";
+        match question {
+            Ask::Kvm => opening::kvm().map_err(|error| Refusal::host(&error)),
+            Ask::Log => given(log::copy()),
+            Ask::Metrics => given(self.metrics.as_ref().map(File::try_clone)),
+            Ask::File(path, access) => {
+                let file = self.opener.open(what, path, *access);
+                file.map(OwnedFd::from).map_err(Refusal::from)
+            }
+            Ask::Directory(path) => Ok(self.opener.directory(what, path)?),
+            Ask::Tap { name, many } => {
+                tap::attach(name.as_str(), *many).map_err(|error| Refusal::host(&error))
+            }
+            Ask::Listener(path) => self.listener(path),
+            Ask::Connect(port) => self.connect(*port),
+        }
+    }
+
+    fn listener(&mut self, path: &HostPath) -> Result<OwnedFd, Refusal> {
+        if self.vsock.is_some() {
+            return Err(Refusal::InUse);
+        }
+        let (listener, file) = socket::listen(SocketUse::Vsock, path, &self.opener)?;
+        self.vsock = Some(file);
+        Ok(listener.into())
+    }
+
+    fn connect(&self, port: u32) -> Result<OwnedFd, Refusal> {
+        let path: PathBuf = match &self.vsock {
+            Some(socket) => socket.path().to_owned(),
+            None => return Err(Refusal::NotNamed),
+        };
+        let connected = UnixConnector::new(path).connect(port);
+        connected
+            .map(OwnedFd::from)
+            .map_err(|error| Refusal::host(&error))
+    }
+}
+
+fn given(copy: Option<io::Result<File>>) -> Result<OwnedFd, Refusal> {
+    let copy = copy.ok_or(Refusal::NotNamed)?;
+    copy.map(OwnedFd::from)
+        .map_err(|error| Refusal::host(&error))
+}
+
+impl AsFd for Broker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl From<FileError> for Refusal {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Open { source, .. } => Self::host(&source),
+            FileError::Directory { .. } => Self::IsDirectory,
+            FileError::NotNamed { .. } => Self::NotNamed,
+            FileError::UnknownFd { .. } | FileError::TwoFds(_) | FileError::ClosedFd { .. } => {
+                Self::UnknownFd
+            }
+        }
+    }
+}
+
+impl From<SocketError> for Refusal {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::InUse { .. } => Self::InUse,
+            SocketError::NoSocket { .. } => Self::NoSocket,
+            SocketError::Descriptor(_) => Self::NotListening,
+            SocketError::Bind { source, .. } => Self::host(&source),
+            SocketError::File(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The microVM before its start: a configuration that grows by requests until one of them starts the machine.
+
+use hull_vm_api::config::{Logger, Metrics};
+use hull_vm_api::server::Call;
+use hull_vm_api::{Builder, Draft, Fault, Metadata, Reply, Step, VmConfig};
+
+use super::message::{Order, Start};
+use super::{Gone, Keeper};
+use crate::error::with_sources;
+use crate::files::Access;
+use crate::log;
+use crate::supported;
+
+/// A machine that was ordered and is not there yet.
+#[derive(Debug)]
+pub(super) struct Starting {
+    /// Who asked for it, and the configuration that there was before; nobody if it comes from a file.
+    pub(super) asked: Option<(Call, Box<Builder>)>,
+}
+
+impl Keeper<'_> {
+    /// Answers one call; or, if it asks for the machine, orders that.
+    ///
+    /// # Errors
+    /// If the machine's process is gone.
+    pub(super) fn configure(
+        &mut self,
+        call: Call,
+        builder: &mut Builder,
+    ) -> Result<Option<Starting>, Gone> {
+        // A request that fails changes nothing.
+        let mut next = builder.clone();
+        let answer = match next.apply(call.request()) {
+            Err(fault) => Err(fault),
+            Ok(Step::Answer(reply)) => Ok(reply),
+            Ok(Step::Log(logger)) => self.log_to(&logger),
+            Ok(Step::Metrics(metrics)) => self.metrics_to(metrics),
+            Ok(Step::Start(config)) => match supported::check(&config) {
+                Ok(()) => {
+                    let before = Box::new(builder.clone());
+                    let (draft, metadata) = builder.clone().into_parts();
+                    self.order(*config, draft, &metadata)?;
+                    let asked = Some((call, before));
+                    return Ok(Some(Starting { asked }));
+                }
+                Err(error) => Err(not_started(&with_sources(&error))),
+            },
+            Ok(Step::Restore(_)) => {
+                let message = "Load snapshot error: this hull-vmm cannot restore snapshots; start the microVM by InstanceStart";
+                Err(Fault::bad_request(message))
+            }
+        };
+        if answer.is_ok() {
+            *builder = next;
+        }
+        call.answer(answer);
+        Ok(None)
+    }
+
+    /// Orders a machine.
+    ///
+    /// # Errors
+    /// If the machine's process is gone.
+    pub(super) fn order(
+        &mut self,
+        config: VmConfig,
+        draft: Draft,
+        metadata: &Metadata,
+    ) -> Result<(), Gone> {
+        self.broker.grant(config.host_paths());
+        self.draft = draft.clone();
+        let start = Start {
+            config,
+            draft,
+            metadata: metadata.value().clone(),
+            metadata_limit: metadata.limit(),
+            log: self.logger.clone(),
+            log_in_file: log::is_in_file(),
+            metrics: self.metrics.clone(),
+        };
+        self.tell(&Order::Start(Box::new(start)))
+    }
+
+    /// Sends the log elsewhere.
+    fn log_to(&mut self, logger: &Logger) -> Result<Reply, Fault> {
+        let open = |path| {
+            let opener = self.broker.opener();
+            opener.open("logger.log_path", path, Access::Append)
+        };
+        let file = logger.log_path.as_ref().map(open).transpose();
+        let file = file.map_err(|error| Fault::bad_request(with_sources(&error)))?;
+        log::change(logger, file);
+        self.logger = logger.clone();
+        Ok(Reply::Done)
+    }
+
+    /// Sends figures elsewhere.
+    fn metrics_to(&mut self, metrics: Metrics) -> Result<Reply, Fault> {
+        let opener = self.broker.opener();
+        let path = &metrics.metrics_path;
+        let file = opener.open("metrics.metrics_path", path, Access::Append);
+        let file = file.map_err(|error| Fault::bad_request(with_sources(&error)))?;
+        self.broker.send_metrics_to(file);
+        self.metrics = Some(metrics);
+        Ok(Reply::Done)
+    }
+}
+
+/// A failed start, as an answer.
+pub(super) fn not_started(sentence: &str) -> Fault {
+    Fault::bad_request(format!("Start microvm error: {sentence}"))
+}

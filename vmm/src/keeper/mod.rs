@@ -1,0 +1,330 @@
+//! The keeper: the process that was started, which keeps its user's rights and has no guest.
+//!
+//! A microVM is two processes. The *machine's process* has KVM, the guest's memory, the devices and the vCPUs, and neither opens nor
+//! connects anything: it asks for it ([`ask`]). The keeper gives it what the user named and nothing else ([`broker`], [`grants`]). It
+//! also has all that reaches a microVM from outside: signals, the lifeline, the API's socket. Whoever breaks into the machine's process
+//! is still not where HTTP is read, and cannot call open(2).
+//!
+//! One thread besides the API's. It waits for everything at once and for nothing in particular, least of all for the machine.
+
+mod api;
+pub(crate) mod ask;
+mod broker;
+pub(crate) mod channel;
+pub(crate) mod child;
+mod configuring;
+mod grants;
+pub(crate) mod message;
+pub(crate) mod opening;
+mod tap;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use hull_vm_api::config::{Logger, Metrics};
+use hull_vm_api::server::Call;
+use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, VmConfig};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::WaitStatus;
+
+pub(crate) use api::Api;
+pub(crate) use broker::Broker;
+use channel::Channel;
+use child::Child;
+use configuring::{Starting, not_started};
+use message::{Ended, Failure, Forwarded, Order, Report};
+
+use crate::error::StartError;
+use crate::outside::{Outside, Wish};
+
+/// How long the machine's process may take to end after it was told to, or said that it does.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
+/// The keeper of one machine.
+#[derive(Debug)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) outside: &'a mut Outside,
+    pub(crate) api: Option<Api>,
+    pub(crate) channel: Channel,
+    pub(crate) broker: Broker,
+    pub(crate) child: Child,
+    /// How the log is.
+    pub(crate) logger: Logger,
+    /// How figures are, if they go anywhere.
+    pub(crate) metrics: Option<Metrics>,
+    /// What was started.
+    pub(crate) draft: Draft,
+}
+
+/// What there is to start.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// This machine, at once.
+    Config(Box<VmConfig>, Metadata),
+    /// What the API says.
+    Api(Box<Builder>),
+}
+
+/// How far the machine is.
+#[derive(Debug)]
+enum Stage {
+    Configuring(Box<Builder>),
+    Starting(Starting),
+    /// With the request that it answers.
+    Running(Option<Call>),
+}
+
+/// The machine's process is gone, or says what it must not.
+#[derive(Debug, thiserror::Error)]
+#[error("the machine's process cannot be talked to")]
+pub(crate) struct Gone(#[source] io::Error);
+
+/// What there is to do.
+struct Ready {
+    asks: bool,
+    reports: bool,
+}
+
+impl Keeper<'_> {
+    /// Keeps the machine to its end.
+    ///
+    /// # Errors
+    /// If the host does not let it wait.
+    pub(crate) fn keep(mut self, plan: Plan) -> Result<Ended, StartError> {
+        let ended = self.run(plan);
+        let ended = match ended {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(gone)) => self.find_out(&gone),
+            Err(error) => {
+                self.child.kill();
+                return Err(error);
+            }
+        };
+        self.child.end(LAST_MOMENTS);
+        Ok(ended)
+    }
+
+    fn run(&mut self, plan: Plan) -> Result<Result<Ended, Gone>, StartError> {
+        let mut stage = match plan {
+            Plan::Api(builder) => Stage::Configuring(builder),
+            Plan::Config(config, metadata) => {
+                let draft = (*config).clone().into();
+                if let Err(gone) = self.order(*config, draft, &metadata) {
+                    return Ok(Err(gone));
+                }
+                Stage::Starting(Starting { asked: None })
+            }
+        };
+        // Until when the machine may take to end, once it was told to.
+        let mut last: Option<(Instant, ExitCause)> = None;
+        loop {
+            let ready = self.wait(&stage, last.map(|(until, _)| until))?;
+            if let Some((until, cause)) = last
+                && until <= Instant::now()
+            {
+                self.child.kill();
+                let detail = Some("it had to be killed".to_owned());
+                return Ok(Ok(Ended::Told { cause, detail }));
+            }
+            while let Some(wish) = self.outside.wish() {
+                if let Stage::Configuring(_) = stage {
+                    return Ok(Ok(self.give_up(wish)));
+                }
+                if let (Wish::End(cause), None) = (wish, last) {
+                    last = Some((Instant::now() + LAST_MOMENTS, cause));
+                }
+                if let Err(gone) = self.tell(&Order::Fulfil(wish)) {
+                    return Ok(Err(gone));
+                }
+            }
+            match self.turn(&mut stage, &ready) {
+                Ok(None) => {}
+                Ok(Some(ended)) => return Ok(Ok(ended)),
+                Err(gone) => return Ok(Err(gone)),
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self, stage: &Stage, until: Option<Instant>) -> Result<Ready, StartError> {
+        let mut fds = vec![
+            PollFd::new(&self.broker, PollFlags::IN),
+            PollFd::new(&self.channel, self.channel.interest()),
+        ];
+        let outside = self.outside.fds();
+        fds.extend(outside.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let calls = self.api.as_ref().filter(|_| stage.takes_calls());
+        let calls = calls.map(|api| PollFd::from_borrowed_fd(api.calls().as_fd(), PollFlags::IN));
+        fds.extend(calls);
+        let time = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let time = time.and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut fds, time.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(StartError::host("to wait for the machine")(error)),
+        }
+        let is = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            asks: is(0),
+            reports: is(1),
+        })
+    }
+
+    /// Does what there is to do; the end, if that is it.
+    fn turn(&mut self, stage: &mut Stage, ready: &Ready) -> Result<Option<Ended>, Gone> {
+        if ready.asks {
+            self.broker.serve().map_err(Gone)?;
+        }
+        if ready.reports {
+            self.channel.flush().map_err(Gone)?;
+            while let Some(report) = self.channel.receive().map_err(Gone)? {
+                if let Some(ended) = self.take(report, stage)? {
+                    return Ok(Some(ended));
+                }
+            }
+        }
+        while let Some(call) = self.next_call(stage) {
+            match stage {
+                Stage::Configuring(builder) => {
+                    if let Some(starting) = self.configure(call, builder)? {
+                        *stage = Stage::Starting(starting);
+                    }
+                }
+                Stage::Running(under_way) => {
+                    let named = call.request().host_paths(&self.draft);
+                    self.broker.lend(named);
+                    let forwarded = Forwarded::new(call.original());
+                    *under_way = Some(call);
+                    self.tell(&Order::Answer(forwarded))?;
+                }
+                // Refused by `takes_calls`.
+                Stage::Starting(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_call(&self, stage: &Stage) -> Option<Call> {
+        let api = self.api.as_ref().filter(|_| stage.takes_calls())?;
+        api.calls().next_call()
+    }
+
+    /// What the machine's process said, in a stage in which it can.
+    fn take(&mut self, report: Report, stage: &mut Stage) -> Result<Option<Ended>, Gone> {
+        match (report, &mut *stage) {
+            (Report::Started, Stage::Starting(starting)) => {
+                if let Some((call, _)) = starting.asked.take() {
+                    call.answer(Ok(Reply::Done));
+                }
+                *stage = Stage::Running(None);
+            }
+            (Report::NotStarted(failure), Stage::Starting(starting)) => {
+                match starting.asked.take() {
+                    None => {
+                        // It waits for another machine.
+                        self.child.kill();
+                        return Ok(Some(Ended::Failed(failure)));
+                    }
+                    Some((call, builder)) => {
+                        self.broker.grant(Vec::new());
+                        call.answer(Err(not_started(&failure.sentence)));
+                        *stage = Stage::Configuring(builder);
+                    }
+                }
+            }
+            (Report::Answer(answer), Stage::Running(under_way)) if under_way.is_some() => {
+                self.broker.take_back();
+                if let Some(call) = under_way.take() {
+                    call.answer(answer.map(|body| body.map_or(Reply::Done, Reply::Json)));
+                }
+            }
+            (Report::Ended(ended), Stage::Running(_)) => return Ok(Some(ended)),
+            _ => return Err(Gone(io::ErrorKind::InvalidData.into())),
+        }
+        Ok(None)
+    }
+
+    fn tell(&mut self, order: &Order) -> Result<(), Gone> {
+        self.channel.send(order).map_err(Gone)
+    }
+
+    /// Ends before there is a machine.
+    fn give_up(&self, wish: Wish) -> Ended {
+        self.child.kill();
+        let cause = match wish {
+            Wish::PowerOff => ExitCause::Terminated,
+            Wish::End(cause) => cause,
+        };
+        let detail = Some("it had not been started yet".to_owned());
+        Ended::Told { cause, detail }
+    }
+
+    /// Why the machine's process can no longer be talked to.
+    fn find_out(&mut self, gone: &Gone) -> Ended {
+        // What it said last may be here still, and so may its reason.
+        let _ = self.broker.serve();
+        while let Ok(Some(report)) = self.channel.receive() {
+            match report {
+                Report::Ended(ended) => return ended,
+                Report::NotStarted(failure) => return Ended::Failed(failure),
+                Report::Started | Report::Answer(_) => {}
+            }
+        }
+        let talks = !matches!(
+            gone.0.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset
+        );
+        if talks {
+            self.child.kill();
+            let detail = Some(format!("the machine's process broke the rules: {}", gone.0));
+            let cause = ExitCause::Failure;
+            return Ended::Told { cause, detail };
+        }
+        let status = self.child.end(LAST_MOMENTS);
+        let (cause, detail) = explain(status, self.broker.note());
+        let detail = Some(detail);
+        Ended::Told { cause, detail }
+    }
+}
+
+impl Stage {
+    /// Whether a request can be begun.
+    fn takes_calls(&self) -> bool {
+        matches!(self, Self::Configuring(_) | Self::Running(None))
+    }
+}
+
+/// The end of a process that did not tell of it.
+fn explain(status: Option<WaitStatus>, note: Option<&str>) -> (ExitCause, String) {
+    let Some(status) = status else {
+        return (ExitCause::Failure, "its process is gone".to_owned());
+    };
+    if let Some(signal) = status.terminating_signal() {
+        let detail = format!("by signal {signal}; the host's kernel log may say more");
+        return (ExitCause::Killed, detail);
+    }
+    let code = status.exit_status().unwrap_or(-1);
+    let cause = ExitCause::from_code(code).unwrap_or(ExitCause::Failure);
+    let detail = match note {
+        Some(note) => note.to_owned(),
+        None => format!("its process ended with status {code}"),
+    };
+    (cause, detail)
+}
+
+impl Ended {
+    /// As a cause and a sentence.
+    #[must_use]
+    pub(crate) fn into_words(self) -> (ExitCause, String) {
+        match self {
+            Self::Failed(Failure { cause, sentence }) => (cause, sentence),
+            Self::Told { cause, detail } => match detail {
+                Some(detail) => (cause, format!("{cause}: {detail}")),
+                None => (cause, cause.to_string()),
+            },
+        }
+    }
+}
