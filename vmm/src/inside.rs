@@ -75,6 +75,7 @@ fn order(
     };
     log::start(&args.id, &start.log, log_file);
     let mut figures = Figures::new(&args.id, timeline.clone());
+    figures.learn(start.counted);
     if let Some(settings) = start.metrics {
         let file = files.metrics();
         let file = file.map_err(StartError::host("the metrics' file"))?;

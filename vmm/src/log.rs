@@ -26,8 +26,9 @@ struct Now {
     settings: Logger,
     /// Standard error where there is none.
     file: Option<File>,
-    /// Lines for which there was no room.
+    /// Lines for which there was no room, since the last one that was written, and ever.
     lost: u64,
+    all_lost: u64,
 }
 
 impl Now {
@@ -40,6 +41,7 @@ impl Now {
         let [room] = room;
         if !room.revents().contains(PollFlags::OUT) {
             self.lost += 1;
+            self.all_lost += 1;
             return Ok(());
         }
         let mut text = Vec::new();
@@ -85,6 +87,11 @@ pub(crate) fn change(settings: &Logger, file: Option<File>) {
 /// A second descriptor of the file, if the log goes to one.
 pub(crate) fn copy() -> Option<io::Result<File>> {
     now().file.as_ref().map(File::try_clone)
+}
+
+/// Lines for which there was no room.
+pub(crate) fn lost() -> u64 {
+    now().all_lost
 }
 
 /// Whether the log goes to a file.

@@ -9,15 +9,16 @@ use hull_vm_api::{Draft, Metadata, VmConfig};
 use kvm_ioctls::VmFd;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::api::Late;
 use crate::bus::Bus;
 use crate::command_line::command_line;
-use crate::counters::Counters;
 use crate::ending::Ending;
 use crate::error::StartError;
 use crate::files::{Access, Files, duplicate};
 use crate::gate::Gate;
 use crate::images::Images;
 use crate::legacy::{COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
+use crate::metrics::exits::Exits;
 use crate::output::Output;
 use crate::power_button::PowerButton;
 use crate::running::Running;
@@ -77,7 +78,7 @@ impl Machine {
         let shared = Shared {
             ports: Arc::new(ports),
             mmio: Arc::new(mmio),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::new(Exits::default()),
             ending,
             timeline: timeline.clone(),
             gate: Arc::new(Gate::default()),
@@ -113,6 +114,8 @@ impl Machine {
             vcpus: Vcpus::start(self.vcpus, self.shared.gate.clone())?,
             virtio: self.virtio,
             button: self.button,
+            latencies: Arc::default(),
+            late: Late::default(),
             shared: self.shared,
             vm: self.vm,
             _memory: self.memory,

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use hull_vm_api::config::{HostPath, Logger, Metrics};
 use hull_vm_api::server::Limits;
 use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Request, VmConfig};
-use serde_json::{Map, Value};
 
 use crate::api::VERSION;
 use crate::args::Args;
@@ -19,6 +19,7 @@ use crate::keeper::message::Ended;
 use crate::keeper::opening::Opener;
 use crate::keeper::{Api, Broker, Keeper, Plan};
 use crate::log;
+use crate::metrics::Figures;
 use crate::outside::Outside;
 use crate::probe;
 use crate::signals::Signals;
@@ -40,13 +41,16 @@ pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
     }
     let (cause, sentence) = match split() {
         Ok(Half::Machine(ends)) => return inside::run(args, timeline, ends),
-        Ok(Half::Keeper(signals, child, ends)) => match keep(args, signals, child, ends) {
-            Ok(ended) => ended.into_words(),
-            Err(error) => {
-                timeline.finish();
-                (error.cause(), with_sources(&error))
+        Ok(Half::Keeper(signals, child, ends)) => {
+            let timeline = Arc::new(timeline);
+            match keep(args, &timeline, signals, child, ends) {
+                Ok(ended) => ended.into_words(),
+                Err(error) => {
+                    timeline.finish();
+                    (error.cause(), with_sources(&error))
+                }
             }
-        },
+        }
         Err(error) => (error.cause(), with_sources(&error)),
     };
     // Once is enough where both go to the same place.
@@ -95,7 +99,13 @@ pub fn print_profile() -> ExitCause {
 }
 
 /// Keeps the machine to its end.
-fn keep(args: &Args, signals: Signals, child: Child, ends: Ends) -> Result<Ended, StartError> {
+fn keep(
+    args: &Args,
+    timeline: &Arc<Timeline>,
+    signals: Signals,
+    child: Child,
+    ends: Ends,
+) -> Result<Ended, StartError> {
     let opener = Opener::new(&args.fds)?;
     let lifeline = match args.lifeline {
         Some(number) => Some(duplicate(number).map_err(|_| FileError::ClosedFd {
@@ -109,13 +119,16 @@ fn keep(args: &Args, signals: Signals, child: Child, ends: Ends) -> Result<Ended
     let metadata = metadata(args, &opener)?;
     let logger = start_log(args, config.as_ref(), &opener)?;
     let metrics = metrics(args, config.as_ref(), &opener)?;
+    let mut figures = Figures::new(&args.id, timeline.clone());
     let api = match &args.api_sock {
         Some(path) => {
             let limits = Limits {
                 max_payload: args.http_api_max_payload_size,
                 ..Limits::default()
             };
-            Some(Api::serve(path, &opener, limits)?)
+            let api = Api::serve(path, &opener, limits)?;
+            figures.serve();
+            Some(api)
         }
         None => None,
     };
@@ -140,6 +153,7 @@ fn keep(args: &Args, signals: Signals, child: Child, ends: Ends) -> Result<Ended
         child,
         logger,
         metrics,
+        figures,
         draft: Draft::default(),
     };
     keeper.keep(plan)
@@ -171,9 +185,8 @@ fn metadata(args: &Args, opener: &Opener) -> Result<Metadata, StartError> {
     let mut metadata = Metadata::new(metadata_limit(args));
     if let Some(path) = &args.metadata {
         let json = contents("--metadata", path, MAX_CONFIG, opener)?;
-        let object: Map<String, Value> =
-            serde_json::from_slice(&json).map_err(StartError::Metadata)?;
-        let put = metadata.put(Value::Object(object));
+        let read = Metadata::read(&json).map_err(StartError::Metadata)?;
+        let put = metadata.put(read);
         put.map_err(StartError::MetadataLimit)?;
     }
     Ok(metadata)

@@ -11,12 +11,12 @@ use hull_devices::GuestMemory;
 use hull_vm_api::{Draft, ExitCause, Metadata, Stage};
 use kvm_ioctls::VmFd;
 
-use crate::api::Host;
+use crate::api::{Host, Late};
 use crate::ending::{End, Ending};
 use crate::error::StartError;
 use crate::keeper::channel::Channel;
 use crate::keeper::message::{Order, Report};
-use crate::metrics;
+use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
 use crate::power_button::PowerButton;
 use crate::vcpu::Shared;
@@ -40,6 +40,9 @@ pub(crate) struct Running {
     pub vcpus: Vcpus,
     pub virtio: Virtio,
     pub button: PowerButton,
+    pub latencies: Arc<Latencies>,
+    /// Changes of devices that were not waited for to their end.
+    pub late: Late,
     pub shared: Shared,
     /// Gone after its vCPUs, and before the memory that it knows of.
     pub vm: VmFd,
@@ -53,6 +56,8 @@ impl Running {
     /// # Errors
     /// If the host refuses events.
     pub(crate) fn run(mut self, keeper: &mut Channel, host: &mut Host) -> Result<End, StartError> {
+        host.figures
+            .measure(self.shared.counters.clone(), self.sources());
         let bell = Bell::new(&self, keeper);
         let rang = bell.rang.clone();
         let mut events = self.event_loop(bell)?;
@@ -64,18 +69,24 @@ impl Running {
             let due = due.and_then(|due| i32::try_from(due.as_millis().saturating_add(1)).ok());
             events.run_with_timeout(due.unwrap_or(-1))?;
             if host.figures.due().is_some_and(|due| due.is_zero()) {
-                self.write_figures(host);
+                write_figures(host);
             }
             if rang.take() {
                 self.obey(keeper, host);
             }
         };
         self.vcpus.stop();
-        let exits = &self.shared.counters;
-        metrics::log(exits);
-        let written = host.figures.write(exits, Some(end.cause));
-        written.map_err(StartError::host("to write the metrics"))?;
+        metrics::log(&self.shared.counters);
+        host.figures.write_last(end.cause);
         Ok(end)
+    }
+
+    /// All who count something of the machine.
+    fn sources(&self) -> Vec<Source> {
+        let mut sources = self.virtio.sources();
+        sources.push(Source::new("vcpu", self.shared.counters.clone()));
+        sources.push(Source::new("latencies_us", self.latencies.clone()));
+        sources
     }
 
     fn event_loop(&self, bell: Bell) -> Result<Loop, StartError> {
@@ -90,7 +101,13 @@ impl Running {
     fn fulfil(&mut self, wish: Wish) {
         match wish {
             Wish::PowerOff => {
-                tracing::info!("asking the guest to power off; another SIGTERM ends it at once");
+                let when = match self.stage {
+                    Stage::Paused => "; it is paused, and is asked when it is resumed",
+                    _ => "",
+                };
+                tracing::info!(
+                    "asking the guest to power off; another SIGTERM ends it at once{when}"
+                );
                 self.button.press();
             }
             Wish::End(cause) => self.shared.ending.announce(cause),
@@ -107,6 +124,7 @@ impl Running {
                     Ok(())
                 }
                 Ok(Some(Order::Answer(request))) => {
+                    host.figures.learn(request.counted());
                     let request = request.parse();
                     let answer = request.and_then(|request| self.answer(&request, host));
                     let answered = keeper.send(&Report::answer(answer));
@@ -120,11 +138,11 @@ impl Running {
             }
         }
     }
+}
 
-    fn write_figures(&self, host: &mut Host) {
-        if let Err(error) = host.figures.write(&self.shared.counters, None) {
-            tracing::warn!("the metrics could not be written: {error}");
-        }
+fn write_figures(host: &mut Host) {
+    if let Err(error) = host.figures.write(None) {
+        tracing::warn!("the metrics could not be written: {error}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::StartError;
 ///
 /// # Errors
 /// [`StartError::Unsupported`] with its name.
-pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
+pub(crate) fn check<B>(config: &VmConfig<B>) -> Result<(), StartError> {
     let asked = sections(config)
         .into_iter()
         .chain(machine(&config.machine_config));
@@ -23,7 +23,7 @@ pub(crate) fn check(config: &VmConfig) -> Result<(), StartError> {
     }
 }
 
-fn sections(config: &VmConfig) -> [(&'static str, bool); 2] {
+fn sections<B>(config: &VmConfig<B>) -> [(&'static str, bool); 2] {
     let serial = config.serial.as_ref();
     [
         ("cpu-config", config.cpu_config.is_some()),

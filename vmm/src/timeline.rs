@@ -84,6 +84,19 @@ impl Timeline {
         }
     }
 
+    /// How old the process is, and how long it was on a CPU.
+    #[must_use]
+    pub fn elapsed(&self) -> (Duration, Duration) {
+        let used = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
+        (self.start.elapsed(), used.unwrap_or_default())
+    }
+
+    /// Names of the stages that were reached, and their times in milliseconds.
+    pub fn reached(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.stages()
+            .map(|(key, _, time)| (key, milliseconds(time)))
+    }
+
     /// Names and times of the stages that were reached.
     fn stages(&self) -> impl Iterator<Item = (&'static str, &'static str, Duration)> {
         let reached = self.reached.iter().map(|cell| cell.load(Ordering::Relaxed));

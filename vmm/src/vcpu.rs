@@ -7,15 +7,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use hull_devices::GuestMemory;
 use hull_vm_api::ExitCause;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use crate::bus::Bus;
-use crate::counters::{Counters, Exit};
 use crate::ending::Ending;
 use crate::gate::{Gate, Passage};
+use crate::metrics::exits::{Exit, Exits};
 use crate::timeline::{Stage, Timeline};
 use crate::virtio::Mappings;
 use crate::{emulate, kick};
@@ -31,7 +32,7 @@ pub(crate) struct Shared {
     /// Addresses without RAM.
     pub mmio: Arc<Bus>,
     /// Exits by kind.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<Exits>,
     /// Where the end of the machine is announced.
     pub ending: Arc<Ending>,
     /// Where the first entry is noted.
@@ -88,7 +89,11 @@ impl Vcpu {
         match self.shared.gate.pass() {
             Passage::Open => {}
             // The guest's watchdogs are told that time passed without it. A guest without kvmclock has no such flag.
-            Passage::Reopened => drop(self.fd.kvmclock_ctrl()),
+            Passage::Reopened => {
+                if self.fd.kvmclock_ctrl().is_err() {
+                    self.shared.counters.kvmclock_ctrl_fails.count();
+                }
+            }
             Passage::Closed => return false,
         }
         self.shared.ending.get().is_none()
@@ -107,23 +112,15 @@ impl Vcpu {
                 ending,
                 ..
             } = &self.shared;
-            let claimed = match self.fd.run() {
-                Ok(VcpuExit::IoOut(port, data)) => {
-                    counters.count(Exit::IoOut);
-                    ports.write(port.into(), data)
-                }
-                Ok(VcpuExit::IoIn(port, data)) => {
-                    counters.count(Exit::IoIn);
-                    ports.read(port.into(), data)
-                }
+            let came_out = self.fd.run();
+            let began = Instant::now();
+            let (exit, claimed) = match came_out {
+                Ok(VcpuExit::IoOut(port, data)) => (Exit::IoOut, ports.write(port.into(), data)),
+                Ok(VcpuExit::IoIn(port, data)) => (Exit::IoIn, ports.read(port.into(), data)),
                 Ok(VcpuExit::MmioWrite(address, data)) => {
-                    counters.count(Exit::MmioWrite);
-                    mmio.write(address, data)
+                    (Exit::MmioWrite, mmio.write(address, data))
                 }
-                Ok(VcpuExit::MmioRead(address, data)) => {
-                    counters.count(Exit::MmioRead);
-                    mmio.read(address, data)
-                }
+                Ok(VcpuExit::MmioRead(address, data)) => (Exit::MmioRead, mmio.read(address, data)),
                 Ok(VcpuExit::Shutdown) => {
                     counters.count(Exit::Other);
                     let detail = format!("vCPU {}", self.index);
@@ -131,7 +128,7 @@ impl Vcpu {
                 }
                 Ok(VcpuExit::InternalError) => {
                     if let Ok(true) = emulate::step(&mut self.fd, &self.memory) {
-                        counters.count(Exit::Emulated);
+                        counters.took(Exit::Emulated, began.elapsed());
                         continue;
                     }
                     counters.count(Exit::Other);
@@ -145,15 +142,15 @@ impl Vcpu {
                 }
                 // EAGAIN: a vCPU that waits to be woken by another was disturbed.
                 Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
-                    counters.count(Exit::Interrupted);
                     kick::rearm(&mut self.fd);
-                    true
+                    (Exit::Interrupted, true)
                 }
                 Err(error) => {
                     let detail = format!("KVM_RUN of vCPU {} failed: {error}", self.index);
                     return ending.announce_with(ExitCause::KvmFailure, detail);
                 }
             };
+            counters.took(exit, began.elapsed());
             if !claimed {
                 counters.count(Exit::Unclaimed);
             }

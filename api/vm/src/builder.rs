@@ -29,6 +29,8 @@ pub enum Step {
     Log(Logger),
     /// Open the file for the VMM's figures.
     Metrics(Metrics),
+    /// Answer with the VMM's figures.
+    Figures,
     /// Start the machine. If that fails, the configuration stays and can be changed.
     Start(Box<VmConfig>),
     /// Restore the machine.
@@ -70,6 +72,7 @@ impl Builder {
                 let version = Version::new(&self.vmm_version);
                 Ok(Step::Answer(Reply::Version(version)))
             }
+            Request::GetMetrics => Ok(Step::Figures),
             Request::GetMmds => Ok(Step::Answer(Reply::Mmds(self.metadata.value().clone()))),
             Request::PutMmds(value) => self.metadata(|m| m.put(value.clone())),
             Request::PatchMmds(value) => self.metadata(|m| m.patch(value.clone())),

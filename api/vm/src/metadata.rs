@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::config::strict;
 use crate::fault::{Fault, FaultStatus};
 
 /// The metadata of one microVM.
@@ -14,6 +15,14 @@ pub struct Metadata {
 impl Metadata {
     /// What Firecracker allows unless it is told otherwise, in bytes of JSON.
     pub const DEFAULT_LIMIT: usize = 51_200;
+
+    /// Reads what is to be metadata: an object that has each of its fields once, however deep.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn read(json: &[u8]) -> serde_json::Result<Value> {
+        strict::from_slice::<Map<String, Value>>(json).map(Value::Object)
+    }
 
     /// None yet; at most `limit` bytes of JSON ever.
     #[must_use]

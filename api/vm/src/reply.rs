@@ -34,6 +34,8 @@ pub enum Reply {
     Mmds(Value),
     /// To anything: JSON that another process has written.
     Json(String),
+    /// To `GET /metrics`: Prometheus' text.
+    Metrics(String),
 }
 
 /// Which microVM this is, and what it does.
@@ -183,7 +185,21 @@ impl Version {
     }
 }
 
+/// What JSON is called.
+pub const JSON: &str = "application/json";
+/// What Prometheus' text form is called.
+pub const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 impl Reply {
+    /// The media type of the body.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        match self {
+            Self::Metrics(_) => PROMETHEUS,
+            _ => JSON,
+        }
+    }
+
     /// The body of the answer; none for [`Reply::Done`].
     ///
     /// # Errors
@@ -202,6 +218,7 @@ impl Reply {
             Self::Mmds(Value::Null) => Ok(b"{}".to_vec()),
             Self::Mmds(value) => serde_json::to_vec(value),
             Self::Json(json) => Ok(json.clone().into_bytes()),
+            Self::Metrics(text) => Ok(text.clone().into_bytes()),
         };
         body.map(Some)
     }

@@ -59,6 +59,14 @@ fn when(request: &Request) -> When {
         | Request::PutConsole(_)
         | Request::PutBalloon(_)
         | Request::PutMemoryHotplug(_)
+        | Request::PutDrive(_)
+        | Request::DeleteDrive(_)
+        | Request::PutPmem(_)
+        | Request::DeletePmem(_)
+        | Request::PutNetworkInterface(_)
+        | Request::DeleteNetworkInterface(_)
+        | Request::PutShare(_)
+        | Request::DeleteShare(_)
         | Request::PutMmdsConfig(_)
         | Request::PutLogger(_)
         | Request::PutMetrics(_)
@@ -87,19 +95,11 @@ fn when(request: &Request) -> When {
 
         Request::CreateSnapshot(_) => When::Paused,
 
-        // Putting a device after the start plugs it in, deleting it pulls it out.
         Request::GetInstance
         | Request::GetVersion
         | Request::GetVmConfig
         | Request::GetMachineConfig
-        | Request::PutDrive(_)
-        | Request::DeleteDrive(_)
-        | Request::PutPmem(_)
-        | Request::DeletePmem(_)
-        | Request::PutNetworkInterface(_)
-        | Request::DeleteNetworkInterface(_)
-        | Request::PutShare(_)
-        | Request::DeleteShare(_)
+        | Request::GetMetrics
         | Request::GetBalloon
         | Request::GetMmds
         | Request::PutMmds(_)
@@ -124,18 +124,16 @@ mod tests {
 
     /// The rows that are possible before the start; while running; while paused.
     fn possible(method: &str, path: &str) -> [bool; 3] {
-        let section = path.split('/').nth(1).unwrap_or_default();
         match (method, path) {
             ("GET", "/balloon/statistics" | "/balloon/hinting/status" | "/hotplug/memory") => {
                 [false, true, true]
             }
-            ("GET" | "DELETE", _) => [true; 3],
+            ("GET", _) => [true; 3],
+            // Nothing is plugged in or pulled out yet.
+            ("DELETE", _) => [true, false, false],
             ("PUT", "/snapshot/create") => [false, false, true],
             ("PUT", "/mmds") => [true; 3],
-            ("PUT", _) => match section {
-                "drives" | "pmem" | "network-interfaces" | "shares" => [true; 3],
-                _ => [true, false, false],
-            },
+            ("PUT", _) => [true, false, false],
             ("PATCH", "/mmds") => [true; 3],
             ("PATCH", "/machine-config") => [true, false, false],
             _ => [false, true, true],

@@ -1,9 +1,11 @@
 //! The microVM after its start: requests that change or describe a machine that runs or stands still.
 
+use std::time::Instant;
+
 use hull_arch::layout;
 use hull_vm_api::reply::{InstanceInfo, Version};
 use hull_vm_api::request::{Action, VmState};
-use hull_vm_api::{Draft, Fault, Reply, Request, Stage};
+use hull_vm_api::{Draft, Fault, Metadata, Reply, Request, Stage};
 use kvm_bindings::kvm_msi;
 use vm_memory::Address;
 
@@ -21,6 +23,7 @@ impl Running {
     /// # Errors
     /// What to answer.
     pub(crate) fn answer(&mut self, request: &Request, host: &mut Host) -> Result<Reply, Fault> {
+        self.late.settle(&mut self.config);
         self.stage.check(request)?;
         if let Some(answer) = self.config.answer(request) {
             return answer;
@@ -38,17 +41,24 @@ impl Running {
                 return Ok(Reply::Instance(info));
             }
             Request::GetVersion => return Ok(Reply::Version(Version::new(VERSION))),
+            Request::GetMetrics => return Ok(Reply::Metrics(host.figures.now())),
             Request::GetMmds => return Ok(Reply::Mmds(self.metadata.value().clone())),
             Request::PutMmds(value) => {
-                self.metadata.put(value.clone())?;
-                self.show_metadata()?;
+                self.change_metadata(|metadata| metadata.put(value.clone()))?;
             }
             Request::PatchMmds(value) => {
-                self.metadata.patch(value.clone())?;
-                self.show_metadata()?;
+                self.change_metadata(|metadata| metadata.patch(value.clone()))?;
             }
-            Request::PatchVm(VmState::Paused) => self.pause()?,
-            Request::PatchVm(VmState::Resumed) => self.resume(),
+            Request::PatchVm(VmState::Paused) => {
+                let began = Instant::now();
+                self.pause()?;
+                self.latencies.pause_vm.set(us(began));
+            }
+            Request::PatchVm(VmState::Resumed) => {
+                let began = Instant::now();
+                self.resume();
+                self.latencies.resume_vm.set(us(began));
+            }
             Request::PutAction(action) => self.action(*action, host)?,
             Request::CreateSnapshot(_) => {
                 let message = "Create snapshot error: this hull-vmm cannot write snapshots";
@@ -69,7 +79,7 @@ impl Running {
                         "FlushMetrics error: there is no file for metrics; name one by PUT /metrics or --metrics-path at the start",
                     ));
                 }
-                let written = host.figures.write(&self.shared.counters, None);
+                let written = host.figures.write(None);
                 written.map_err(|error| Fault::internal(format!("FlushMetrics error: {error}")))
             }
             Action::SendCtrlAltDel => {
@@ -84,13 +94,19 @@ impl Running {
         }
     }
 
-    /// Lets the guest see the metadata that there is now.
-    fn show_metadata(&self) -> Result<(), Fault> {
-        let Some(mmds) = self.virtio.mmds() else {
-            return Ok(());
-        };
-        let put = mmds.put(self.metadata.value().clone());
-        put.map_err(|error| Fault::internal(error.to_string()))
+    /// Changes what the guest can see, and only then what the host is told of it.
+    fn change_metadata(
+        &mut self,
+        change: impl FnOnce(&mut Metadata) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut changed = self.metadata.clone();
+        change(&mut changed)?;
+        if let Some(mmds) = self.virtio.mmds() {
+            let put = mmds.put(changed.value().clone());
+            put.map_err(|error| Fault::internal(error.to_string()))?;
+        }
+        self.metadata = changed;
+        Ok(())
     }
 
     fn send_nmi(&self) -> Result<(), Fault> {
@@ -131,4 +147,9 @@ impl Running {
         self.stage = Stage::Running;
         tracing::info!("resumed");
     }
+}
+
+/// Microseconds since then.
+fn us(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,9 @@
 //! Requests that change or describe a device of a machine that was started.
 
+use std::convert::Infallible as Never;
+use std::error::Error;
+use std::sync::mpsc;
+
 use hull_devices::balloon::{self, Balloon};
 use hull_devices::block::Block;
 use hull_devices::console::{Console, ConsoleSize};
@@ -33,17 +37,24 @@ impl Running {
             Request::PatchConsole(update) => {
                 let (columns, rows) = (update.columns, update.rows);
                 let size = ConsoleSize { columns, rows };
-                self.with(&Name::Console, "console", move |console: &mut Console| {
+                let set = move |console: &mut Console| {
                     console.set_size(size);
-                })?;
+                    Ok::<_, Never>(())
+                };
+                self.change((&Name::Console, "console"), request, set)?;
             }
             Request::PatchBalloon(update) => {
                 let pages = virtio::pages(update.amount_mib);
-                self.balloon(move |balloon| balloon.set_target(pages))?;
+                let set = move |balloon: &mut Balloon| {
+                    balloon.set_target(pages);
+                    Ok::<_, Never>(())
+                };
+                self.change((&Name::Balloon, "balloon"), request, set)?;
             }
             Request::PatchBalloonStatistics(update) => {
                 let seconds = update.stats_polling_interval_s;
-                self.try_balloon(move |balloon| balloon.set_statistics_interval(seconds))?;
+                let set = move |balloon: &mut Balloon| balloon.set_statistics_interval(seconds);
+                self.change((&Name::Balloon, "balloon"), request, set)?;
             }
             Request::StartHinting(start) => {
                 let acknowledge = start.acknowledge_on_stop;
@@ -72,42 +83,59 @@ impl Running {
     }
 
     /// Puts another file behind a disk, and changes its limits.
-    fn change_drive(&self, update: &DriveUpdate, config: &Draft, host: &Host) -> Result<(), Fault> {
+    fn change_drive(
+        &mut self,
+        update: &DriveUpdate,
+        config: &Draft,
+        host: &Host,
+    ) -> Result<(), Fault> {
         let id = &update.drive_id;
         let name = Name::Drive(id.clone());
         let drive = config.drives.iter().find(|drive| drive.drive_id == *id);
         if let (Some(drive), Some(_)) = (drive, &update.path_on_host) {
             let is_mine =
                 |now: &Drive| now.drive_id == *id && now.path_on_host == drive.path_on_host;
-            let replaced = match virtio::open_disk(drive, &host.files) {
+            // The limits are changed behind it, and so are no part of what may be late.
+            let request = Request::PatchDrive(DriveUpdate {
+                rate_limiter: None,
+                ..update.clone()
+            });
+            let device = (&name, "drive");
+            match virtio::open_disk(drive, &host.files) {
                 Ok(disk) => {
                     let replace = move |block: &mut Block| block.replace(disk).map(drop);
-                    self.with(&name, "drive", replace)?
+                    self.change(device, &request, replace)?;
                 }
                 // It is this very disk that uses it. It may have another size.
-                Err(StartError::DiskInUse { .. }) if self.config.drives.iter().any(is_mine) => self
-                    .with(&name, "drive", |block: &mut Block| {
-                        block.refresh().map(drop)
-                    })?,
+                Err(StartError::DiskInUse { .. }) if self.config.drives.iter().any(is_mine) => {
+                    let refresh = |block: &mut Block| block.refresh().map(drop);
+                    self.change(device, &request, refresh)?;
+                }
                 Err(error) => return Err(Fault::bad_request(with_sources(&error))),
-            };
-            replaced.map_err(|error| Fault::bad_request(with_sources(&error)))?;
+            }
         }
         self.change_rate(&name, 0, update.rate_limiter.as_ref());
         Ok(())
     }
 
-    fn change_network(&self, update: &NetworkUpdate, config: &Draft) -> Result<(), Fault> {
+    fn change_network(&mut self, update: &NetworkUpdate, config: &Draft) -> Result<(), Fault> {
         let name = Name::Network(update.iface_id.clone());
         let mut interfaces = config.network_interfaces.iter();
         let interface = interfaces.find(|interface| interface.iface_id == update.iface_id);
         if let Some(interface) = interface.cloned()
             && (update.allowed_addresses.is_some() || update.link.is_some())
         {
-            self.with(&name, "network interface", move |net: &mut Net| {
+            let request = Request::PatchNetworkInterface(Box::new(NetworkUpdate {
+                rx_rate_limiter: None,
+                tx_rate_limiter: None,
+                ..update.clone()
+            }));
+            let set = move |net: &mut Net| {
                 net.set_filter(virtio::filter(&interface, net.mac()));
                 net.set_link(interface.link == LinkState::Up);
-            })?;
+                Ok::<_, Never>(())
+            };
+            self.change((&name, "network interface"), &request, set)?;
         }
         self.change_rate(&name, 0, update.rx_rate_limiter.as_ref());
         self.change_rate(&name, 1, update.tx_rate_limiter.as_ref());
@@ -178,6 +206,30 @@ impl Running {
     ) -> Result<R, Fault> {
         let done = self.balloon(act)?;
         done.map_err(|error| Fault::bad_request(error.to_string()))
+    }
+
+    /// Does to a device what `request` asks. If it is late, whoever asked is told so, and the configuration follows when it is done.
+    fn change<D: hull_devices::VirtioDevice, E: Error + Send + 'static>(
+        &mut self,
+        (name, kind): (&Name, &str),
+        request: &Request,
+        act: impl FnOnce(&mut D) -> Result<(), E> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let (tell, done) = mpsc::channel();
+        let act = move |device: &mut D| {
+            let result = act(device);
+            // Nobody listens when it was in time.
+            let _ = tell.send(result.is_ok());
+            result
+        };
+        match self.virtio.with(name, act) {
+            Ok(Some(result)) => result.map_err(|error| Fault::bad_request(with_sources(&error))),
+            Ok(None) => Err(missing(kind)),
+            Err(error) => {
+                self.late.push(request.clone(), done);
+                Err(Fault::internal(error.to_string()))
+            }
+        }
     }
 
     /// Does something to a device that must be there.

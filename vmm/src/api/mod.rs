@@ -4,9 +4,12 @@
 
 mod after;
 mod devices;
+mod late;
 
 use crate::files::Files;
 use crate::metrics::Figures;
+
+pub(crate) use late::Late;
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

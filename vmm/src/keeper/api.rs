@@ -1,10 +1,11 @@
 //! The API's socket and its thread. HTTP is `hull-vm-api`'s business; calls come out of a queue that the keeper watches.
 
 use std::io;
+use std::sync::Arc;
 
 use hull_vm_api::Server;
 use hull_vm_api::config::HostPath;
-use hull_vm_api::server::{Calls, Limits, ServerThread};
+use hull_vm_api::server::{Calls, Limits, RequestCounts, Requests, ServerThread};
 
 use super::opening::Opener;
 use crate::error::StartError;
@@ -15,6 +16,7 @@ use crate::socket::{self, SocketFile, SocketUse};
 pub(crate) struct Api {
     /// First in order: calls that nobody will answer are told so before the server ends.
     calls: Calls,
+    requests: Arc<RequestCounts>,
     _server: Stop,
     _socket: SocketFile,
 }
@@ -36,15 +38,24 @@ impl Api {
         let (listener, socket) = socket::listen(SocketUse::Api, path, opener)?;
         let serve = || -> io::Result<_> {
             let (server, calls) = Server::new(listener, limits)?;
-            Ok((calls, server.spawn(|| {})?))
+            let requests = server.counts();
+            Ok((calls, requests, server.spawn(|| {})?))
         };
-        let (calls, server) = serve().map_err(StartError::host("a thread for the API"))?;
+        let (calls, requests, server) =
+            serve().map_err(StartError::host("a thread for the API"))?;
         tracing::info!("serving the API at {}", socket.path().display());
         Ok(Self {
             calls,
+            requests,
             _server: Stop(Some(server)),
             _socket: socket,
         })
+    }
+
+    /// What was asked for so far.
+    #[must_use]
+    pub(crate) fn requests(&self) -> Requests {
+        self.requests.now()
     }
 
     /// What is asked. It can be watched.

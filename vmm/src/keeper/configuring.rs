@@ -30,21 +30,25 @@ impl Keeper<'_> {
     ) -> Result<Option<Starting>, Gone> {
         // A request that fails changes nothing.
         let mut next = builder.clone();
-        let answer = match next.apply(call.request()) {
+        // What nothing looks at is refused where it is put, not when the machine starts.
+        let step = next.apply(call.request()).and_then(|step| {
+            let supported = supported::check(next.draft());
+            supported.map_err(|error| Fault::bad_request(with_sources(&error)))?;
+            Ok(step)
+        });
+        let answer = match step {
             Err(fault) => Err(fault),
             Ok(Step::Answer(reply)) => Ok(reply),
             Ok(Step::Log(logger)) => self.log_to(&logger),
             Ok(Step::Metrics(metrics)) => self.metrics_to(metrics),
-            Ok(Step::Start(config)) => match supported::check(&config) {
-                Ok(()) => {
-                    let before = Box::new(builder.clone());
-                    let (draft, metadata) = builder.clone().into_parts();
-                    self.order(*config, draft, &metadata)?;
-                    let asked = Some((call, before));
-                    return Ok(Some(Starting { asked }));
-                }
-                Err(error) => Err(not_started(&with_sources(&error))),
-            },
+            Ok(Step::Figures) => Ok(Reply::Metrics(self.figures.now())),
+            Ok(Step::Start(config)) => {
+                let before = Box::new(builder.clone());
+                let (draft, metadata) = builder.clone().into_parts();
+                self.order(*config, draft, &metadata)?;
+                let asked = Some((call, before));
+                return Ok(Some(Starting { asked }));
+            }
             Ok(Step::Restore(_)) => {
                 let message = "Load snapshot error: this hull-vmm cannot restore snapshots; start the microVM by InstanceStart";
                 Err(Fault::bad_request(message))
@@ -77,6 +81,7 @@ impl Keeper<'_> {
             log: self.logger.clone(),
             log_in_file: log::is_in_file(),
             metrics: self.metrics.clone(),
+            counted: self.figures.counted(),
         };
         self.tell(&Order::Start(Box::new(start)))
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::ending::End;
 use crate::error::{StartError, with_sources};
+use crate::metrics::Counted;
 use crate::outside::Wish;
 
 /// What the keeper wants.
@@ -39,6 +40,8 @@ pub(crate) struct Start {
     pub(crate) log_in_file: bool,
     /// How its figures are, if they go anywhere; where to is asked for.
     pub(crate) metrics: Option<Metrics>,
+    /// What the keeper has counted.
+    pub(crate) counted: Counted,
 }
 
 /// A request, to be read once more: what the keeper made of it is not believed, and need not be written.
@@ -47,6 +50,8 @@ pub(crate) struct Forwarded {
     method: String,
     path: String,
     body: String,
+    /// What the keeper has counted by now.
+    counted: Counted,
 }
 
 /// What the machine's process has to say.
@@ -115,13 +120,20 @@ impl From<Result<End, StartError>> for Ended {
 impl Forwarded {
     /// A request as it came.
     #[must_use]
-    pub(crate) fn new(original: &Original) -> Self {
+    pub(crate) fn new(original: &Original, counted: Counted) -> Self {
         Self {
             method: original.method.as_str().to_owned(),
             path: original.path.clone(),
             // Where a body matters it is JSON, and that is UTF-8.
             body: String::from_utf8_lossy(&original.body).into_owned(),
+            counted,
         }
+    }
+
+    /// What the keeper had counted when it came.
+    #[must_use]
+    pub(crate) fn counted(&self) -> Counted {
+        self.counted.clone()
     }
 
     /// Reads it.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use hull_vm_api::config::{Logger, Metrics};
 use hull_vm_api::server::Call;
-use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, VmConfig};
+use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, Request, VmConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::WaitStatus;
@@ -37,6 +37,7 @@ use configuring::{Starting, not_started};
 use message::{Ended, Failure, Forwarded, Order, Report};
 
 use crate::error::StartError;
+use crate::metrics::Figures;
 use crate::outside::{Outside, Wish};
 
 /// How long the machine's process may take to end after it was told to, or said that it does.
@@ -54,6 +55,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) logger: Logger,
     /// How figures are, if they go anywhere.
     pub(crate) metrics: Option<Metrics>,
+    /// What is counted here, for the machine's process.
+    pub(crate) figures: Figures,
     /// What was started.
     pub(crate) draft: Draft,
 }
@@ -185,6 +188,9 @@ impl Keeper<'_> {
             }
         }
         while let Some(call) = self.next_call(stage) {
+            if let Some(api) = &self.api {
+                self.figures.requests(api.requests());
+            }
             match stage {
                 Stage::Configuring(builder) => {
                     if let Some(starting) = self.configure(call, builder)? {
@@ -194,7 +200,7 @@ impl Keeper<'_> {
                 Stage::Running(under_way) => {
                     let named = call.request().host_paths(&self.draft);
                     self.broker.lend(named);
-                    let forwarded = Forwarded::new(call.original());
+                    let forwarded = Forwarded::new(call.original(), self.figures.counted());
                     *under_way = Some(call);
                     self.tell(&Order::Answer(forwarded))?;
                 }
@@ -236,7 +242,11 @@ impl Keeper<'_> {
             (Report::Answer(answer), Stage::Running(under_way)) if under_way.is_some() => {
                 self.broker.take_back();
                 if let Some(call) = under_way.take() {
-                    call.answer(answer.map(|body| body.map_or(Reply::Done, Reply::Json)));
+                    let reply = match call.request() {
+                        Request::GetMetrics => Reply::Metrics,
+                        _ => Reply::Json,
+                    };
+                    call.answer(answer.map(|body| body.map_or(Reply::Done, reply)));
                 }
             }
             (Report::Ended(ended), Stage::Running(_)) => return Ok(Some(ended)),

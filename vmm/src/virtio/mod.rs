@@ -17,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use hull_arch::layout::{self, VirtioSlot};
+use hull_devices::metrics::Metrics;
 use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::vsock::Dialer;
@@ -34,6 +35,7 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::kvm::KvmError;
 use crate::legacy::IrqLine;
+use crate::metrics::{InterruptCounters, Source};
 use crate::timeline::Timeline;
 use devices::Made;
 use lane::{Busy, Lane};
@@ -66,6 +68,7 @@ pub(crate) struct Virtio {
     /// The metadata service, if there is one.
     mmds: Option<Mmds>,
     mappings: Mappings,
+    interrupts: Arc<InterruptCounters>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ struct Attached {
     slot: VirtioSlot,
     transport: Arc<MmioTransport>,
     rates: Vec<RateControl>,
+    metrics: Arc<dyn Metrics>,
     /// The thread of a device that has one.
     lane: Option<Lane>,
 }
@@ -102,12 +106,18 @@ impl Virtio {
         let (files, timeline) = host;
         let extra = extra::map(config, files, vm, ram)?;
         let opened = devices::open(config, metadata, &extra, files, timeline)?;
+        let interrupts = Arc::<InterruptCounters>::default();
         let mut attached = Vec::new();
         for (index, (name, made)) in (0..).zip(opened.devices) {
             let slot = layout::virtio_slot(index).ok_or(StartError::TooManyDevices)?;
             let line = IrqLine::connect(vm, slot.gsi)
                 .map_err(StartError::host("an interrupt line of a device"))?;
+            let line = Line {
+                line,
+                counters: interrupts.clone(),
+            };
             let memory = extra.memory.clone();
+            let metrics = made.device.metrics();
             let transport = MmioTransport::new(made.device, memory, Arc::new(line))
                 .map_err(StartError::host("the eventfds of a device"))?;
             listen(vm, slot, &transport)?;
@@ -116,6 +126,7 @@ impl Virtio {
                 slot,
                 transport: Arc::new(transport),
                 rates: made.rates,
+                metrics,
                 lane: None,
             });
         }
@@ -124,8 +135,32 @@ impl Virtio {
             dialer: opened.dialer,
             mmds: opened.mmds,
             mappings: extra.mappings(),
+            interrupts,
         };
         Ok((virtio, extra.memory))
+    }
+
+    /// All who count something of devices.
+    #[must_use]
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let devices = self.attached.iter();
+        let mut sources: Vec<_> = devices
+            .map(|device| {
+                let (section, id) = device.name.section();
+                Source {
+                    section,
+                    id: id.map(str::to_owned),
+                    metrics: device.metrics.clone(),
+                }
+            })
+            .collect();
+        sources.push(Source::new("interrupts", self.interrupts.clone()));
+        sources.extend(
+            self.mmds
+                .as_ref()
+                .map(|mmds| Source::new("mmds", mmds.counters())),
+        );
+        sources
     }
 
     /// Where the devices are.
@@ -255,6 +290,21 @@ impl Attached {
 }
 
 impl Name {
+    /// The section of the metrics, and which of its devices.
+    fn section(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Drive(id) => ("block", Some(id.as_str())),
+            Self::Pmem(id) => ("pmem", Some(id.as_str())),
+            Self::Network(id) => ("net", Some(id.as_str())),
+            Self::Share(tag) => ("fs", Some(tag.as_str())),
+            Self::Vsock => ("vsock", None),
+            Self::Console => ("console", None),
+            Self::Entropy => ("entropy", None),
+            Self::Balloon => ("balloon", None),
+            Self::Hotplug => ("memory_hotplug", None),
+        }
+    }
+
     /// Whether its backend can be slow.
     fn is_hot(&self) -> bool {
         matches!(self, Self::Drive(_) | Self::Network(_) | Self::Share(_))
@@ -298,9 +348,20 @@ fn listen(vm: &VmFd, slot: VirtioSlot, transport: &MmioTransport) -> Result<(), 
     Ok(())
 }
 
-impl Interrupt for IrqLine {
-    fn trigger(&self, _cause: Cause) -> io::Result<()> {
-        self.pulse();
+/// The interrupt line of a device.
+#[derive(Debug)]
+struct Line {
+    line: IrqLine,
+    counters: Arc<InterruptCounters>,
+}
+
+impl Interrupt for Line {
+    fn trigger(&self, cause: Cause) -> io::Result<()> {
+        match cause {
+            Cause::Queue(_) => self.counters.triggers.count(),
+            Cause::Config => self.counters.config_updates.count(),
+        }
+        self.line.pulse();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{
     PmemUpdate, Serial, Share, Vsock,
 };
 use crate::reply::{BalloonStatistics, HintingStatus, InstanceInfo, MemoryHotplugStatus, Version};
-use crate::request::{Action, ActionBody, SnapshotCreate, SnapshotLoad, VmBody, VmState};
+use crate::request::{Action, ActionBody, Method, SnapshotCreate, SnapshotLoad, VmBody, VmState};
 
 type Done = Result<(), ClientError>;
 
@@ -101,13 +101,20 @@ impl Client {
         self.put("/logger", logger)
     }
 
+    /// What it counted since its start, as Prometheus' text.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.call(Method::Get, "/metrics", &[])?;
+        String::from_utf8(body)
+            .map_err(|error| ClientError::Protocol(format!("its answer to GET /metrics: {error}")))
+    }
+
     /// Says where the VMM's figures go.
     pub fn put_metrics(&self, metrics: &Metrics) -> Done {
         self.put("/metrics", metrics)
     }
 }
 
-/// Devices of which there can be several. Before the start they are configured; afterwards they are plugged in and pulled out.
+/// Devices of which there can be several. They are put and deleted before the start.
 impl Client {
     /// Puts a disk there, in place of one of the same id.
     pub fn put_drive(&self, drive: &Drive) -> Done {

@@ -62,6 +62,17 @@ pub enum ConfigError {
         /// How many there can be.
         most: usize,
     },
+    /// More devices than a machine has places for.
+    #[error(
+        "there are {count} devices, and a microVM has places for {most}: each drive, pmem device, network interface and share needs one, \
+         and so do vsock, console, entropy, balloon and memory-hotplug; leave some out"
+    )]
+    TooManyDevices {
+        /// How many there are.
+        count: usize,
+        /// How many there can be.
+        most: usize,
+    },
     /// A device that is not there.
     #[error("{section}: there is none with the {field} {id:?}")]
     Missing {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, HostPath};
 
-/// Where the VMM writes its figures, one line of JSON each time.
+/// Where the VMM writes its figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
@@ -18,6 +18,25 @@ pub struct Metrics {
     /// What else each line has, as `properties`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<BTreeMap<String, String>>,
+    /// In what form. Hull's own field.
+    #[serde(default, skip_serializing_if = "MetricsFormat::is_default")]
+    pub format: MetricsFormat,
+}
+
+/// How figures are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricsFormat {
+    /// A line each time, behind those that are there, with what was counted since the line before.
+    #[default]
+    Json,
+    /// Prometheus' text with what was counted since the start, in the place of the one before; of a pipe, behind it.
+    Prometheus,
+}
+
+impl MetricsFormat {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Metrics {
@@ -28,6 +47,7 @@ impl Metrics {
             metrics_path,
             emit_id: false,
             properties: None,
+            format: MetricsFormat::default(),
         }
     }
 

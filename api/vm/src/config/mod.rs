@@ -40,7 +40,7 @@ pub use machine::{CpuTemplate, HugePages, MachineConfig, MachineUpdate, Reboot};
 pub use memory::{
     Balloon, BalloonStatsUpdate, BalloonUpdate, HintingStart, MemoryHotplug, MemoryHotplugUpdate,
 };
-pub use metrics::Metrics;
+pub use metrics::{Metrics, MetricsFormat};
 pub use mmds::{MmdsConfig, MmdsVersion};
 pub use named::{NamedPath, PathUse};
 pub(crate) use network::INTERFACES;
@@ -52,6 +52,9 @@ pub use rate_limiter::{RateLimiter, TokenBucket};
 pub(crate) use share::SHARES;
 pub use share::{Share, ShareCache};
 pub use streams::{Console, ConsoleUpdate, Serial, Vsock};
+
+/// The most virtio devices of a microVM: each needs one of the 24 lines of the I/O APIC, and a PC's own devices have five.
+pub const MAX_DEVICES: usize = 19;
 
 /// Everything about one microVM.
 ///
@@ -215,6 +218,7 @@ impl<B: BootSection> VmConfig<B> {
         PMEM.check_all(self.pmem.iter().map(|p| p.id.as_str()))?;
         INTERFACES.check_all(names.iter().copied())?;
         SHARES.check_all(self.shares.iter().map(|s| s.tag.as_str()))?;
+        self.validate_places()?;
         self.validate_roots()?;
         for (index, interface) in interfaces.iter().enumerate() {
             let mac = interface.guest_mac;
@@ -230,6 +234,27 @@ impl<B: BootSection> VmConfig<B> {
             Some(mmds) => mmds.validate(&names),
             None => Ok(()),
         }
+    }
+
+    /// Each device has a place of its own, with an interrupt line; there are no more lines.
+    fn validate_places(&self) -> Result<(), ConfigError> {
+        let single = [
+            self.vsock.is_some(),
+            self.console.is_some(),
+            self.entropy.is_some(),
+            self.balloon.is_some(),
+            self.memory_hotplug.is_some(),
+        ];
+        let count = self.drives.len()
+            + self.pmem.len()
+            + self.network_interfaces.len()
+            + self.shares.len()
+            + single.iter().filter(|there| **there).count();
+        if count > MAX_DEVICES {
+            let most = MAX_DEVICES;
+            return Err(ConfigError::TooManyDevices { count, most });
+        }
+        Ok(())
     }
 
     fn validate_roots(&self) -> Result<(), ConfigError> {

@@ -1,14 +1,18 @@
-//! JSON in which an object is an object.
+//! JSON in which an object is an object, and has each of its fields once.
 //!
 //! What `serde` derives for a struct also takes an array of its fields' values in order, so that `[3, "/v"]` would be a vsock
 //! device and `[null, null]` a rate limiter. Nobody means that, and no description of the API allows it; so what is read from
 //! outside is read through [`Strict`], which refuses arrays wherever a struct is expected, however deep.
+//!
+//! A field that is there twice has two values of which nobody knows which one is meant. `serde` sees that in structs; here it is also seen in
+//! objects of any fields ([`Fields`]), where the second would silently win.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
-    Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer,
+    MapAccess, SeqAccess, Visitor,
 };
 
 /// Reads a value from JSON.
@@ -127,12 +131,50 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Strict(fields))
+        self.0.visit_map(Fields::of(fields))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
         // Ours are names alone, without anything in them.
         self.0.visit_enum(variant)
+    }
+}
+
+/// The fields of an object that may have any, each once.
+struct Fields<A> {
+    fields: A,
+    seen: HashSet<String>,
+}
+
+impl<A> Fields<A> {
+    fn of(fields: A) -> Self {
+        Self {
+            fields,
+            seen: HashSet::new(),
+        }
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(name) = self.fields.next_key::<String>()? else {
+            return Ok(None);
+        };
+        let key = seed.deserialize(name.as_str().into_deserializer())?;
+        if self.seen.contains(&name) {
+            return Err(A::Error::custom(format!("duplicate field `{name}`")));
+        }
+        self.seen.insert(name);
+        Ok(Some(key))
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.fields.next_value_seed(Strict(seed))
     }
 }
 

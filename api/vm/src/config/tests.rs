@@ -266,3 +266,61 @@ proptest! {
         prop_assert_eq!(accepted, (1..=32).contains(&cpus) && (32..=MachineConfig::MAX_MEMORY_MIB).contains(&memory));
     }
 }
+
+#[test]
+fn fields_are_there_once_also_where_any_field_can_be() {
+    let metrics = |properties: &str| {
+        let body = format!(r#"{{"metrics_path": "/m", "properties": {properties}}}"#);
+        crate::Request::parse(crate::request::Method::Put, "/metrics", body.as_bytes())
+    };
+    assert!(metrics(r#"{"a": "1", "b": "1"}"#).is_ok());
+    let twice = metrics(r#"{"a": "1", "b": "2", "a": "3"}"#).unwrap_err();
+    assert!(twice.message.contains("duplicate field `a`"), "{twice}");
+
+    for (json, field) in [
+        (r#"{"a": 1, "a": 1}"#, "a"),
+        (r#"{"a": {"b": [{"c": 1, "\u0063": null}]}}"#, "c"),
+    ] {
+        for method in [crate::request::Method::Put, crate::request::Method::Patch] {
+            let fault = crate::Request::parse(method, "/mmds", json.as_bytes()).unwrap_err();
+            assert!(
+                fault
+                    .message
+                    .contains(&format!("duplicate field `{field}`")),
+                "{fault}"
+            );
+        }
+        assert!(crate::Metadata::read(json.as_bytes()).is_err());
+    }
+    let fine = br#"{"a": {"b": 1}, "b": [{"a": 1}, {"a": 1.5e300}], "": -1}"#;
+    let read = crate::Metadata::read(fine).unwrap();
+    assert_eq!(read, serde_json::from_slice::<Value>(fine).unwrap());
+}
+
+#[test]
+fn there_are_places_for_so_many_devices() {
+    let config = |drives: usize, shares: usize| {
+        let drives: Vec<_> = (0..drives)
+            .map(|n| serde_json::json!({ "drive_id": format!("d{n}"), "path_on_host": "/d", "is_root_device": false }))
+            .collect();
+        let shares: Vec<_> = (0..shares)
+            .map(|n| serde_json::json!({ "tag": format!("s{n}"), "path": "/s" }))
+            .collect();
+        let config = serde_json::json!({
+            "boot-source": { "kernel_image_path": "/k" },
+            "drives": drives,
+            "shares": shares,
+            "vsock": { "guest_cid": 3, "uds_path": "/v" },
+            "entropy": {},
+        });
+        VmConfig::parse(config.to_string().as_bytes())
+    };
+    assert!(config(12, 5).is_ok());
+    let sentence = config(12, 6).unwrap_err().to_string();
+    assert!(
+        sentence.starts_with("there are 20 devices, and a microVM has places for 19"),
+        "{sentence}"
+    );
+    let sentence = config(13, 0).unwrap_err().to_string();
+    assert_eq!(sentence, "drives: there are 13; there can be at most 12");
+}

@@ -1,7 +1,7 @@
 //! The bytes of an answer.
 
 use crate::fault::Fault;
-use crate::reply::Reply;
+use crate::reply::{JSON, Reply};
 
 /// Tells a client to send its body (RFC 9110, 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -11,6 +11,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct Response {
     status: (u16, &'static str),
     body: Option<Vec<u8>>,
+    content_type: &'static str,
     /// The request used something that Firecracker has deprecated.
     pub deprecated: bool,
     /// The connection stays.
@@ -37,6 +38,7 @@ impl Response {
         Self {
             status,
             body,
+            content_type: answer.as_ref().map_or(JSON, Reply::content_type),
             deprecated: false,
             keep_alive: true,
             head_only: false,
@@ -58,7 +60,8 @@ impl Response {
         }
         if let Some(body) = &self.body {
             let length = body.len();
-            let fields = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+            let kind = self.content_type;
+            let fields = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
             head.push_str(&fields);
         }
         head.push_str("\r\n");

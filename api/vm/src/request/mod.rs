@@ -5,7 +5,7 @@
 
 mod action;
 mod body;
-mod route;
+pub(crate) mod route;
 #[cfg(test)]
 pub(crate) mod samples;
 mod snapshot;
@@ -116,6 +116,8 @@ pub enum Request {
     PutMmdsConfig(MmdsConfig),
     /// PUT /logger
     PutLogger(Logger),
+    /// GET /metrics
+    GetMetrics,
     /// PUT /metrics
     PutMetrics(Metrics),
     /// PUT /snapshot/create

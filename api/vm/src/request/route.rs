@@ -135,6 +135,7 @@ pub const ROUTES: &[Route] = &[
         Ok(Request::PutMmdsConfig(config))
     }),
     put("/logger", |i| Ok(Request::PutLogger(i.checked()?))),
+    get("/metrics", |_| Ok(Request::GetMetrics)),
     put("/metrics", |i| Ok(Request::PutMetrics(i.checked()?))),
     put("/snapshot/create", |i| {
         Ok(Request::CreateSnapshot(i.checked()?))
@@ -214,6 +215,13 @@ pub(super) fn parse(method: Method, path: &str, body: &[u8]) -> Result<Parsed, F
         request,
         deprecated: input.deprecated,
     })
+}
+
+/// The row of [`ROUTES`] that a request is about.
+pub(crate) fn row(method: Method, path: &str) -> Option<usize> {
+    let path = normal(path);
+    let fits = |route: &Route| route.method == method && route.id(path).is_some();
+    ROUTES.iter().position(fits)
 }
 
 /// A path as Firecracker sees it: of the absolute form only the path, without slashes around it.

@@ -89,6 +89,7 @@ pub(crate) fn all() -> Vec<(Method, &'static str, Value)> {
         (Patch, "/mmds", json!({ "a": null })),
         (Put, "/mmds/config", mmds),
         (Put, "/logger", json!({ "level": "Debug" })),
+        (Get, "/metrics", Value::Null),
         (Put, "/metrics", json!({ "metrics_path": "/m" })),
         (
             Put,

@@ -4,17 +4,18 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, recv};
 
-use super::Limits;
 use super::channel::{CallNumber, Caller, Original};
+use super::{Limits, RequestCounts};
 use crate::fault::{Fault, FaultStatus};
 use crate::http::{CONTINUE, Event, HttpRequest, Parser, Response};
 use crate::reply::Reply;
-use crate::request::{Method, Request};
+use crate::request::{Method, Request, route};
 
 /// What is read at a time.
 const READ_SIZE: usize = 8 << 10;
@@ -34,6 +35,7 @@ pub(super) struct Connection {
     /// When it last had something to do.
     pub(super) active: Instant,
     limits: Limits,
+    counts: Arc<RequestCounts>,
 }
 
 /// What a connection waits for. The `deadline` belongs to it.
@@ -57,10 +59,16 @@ struct Pending {
     number: CallNumber,
     deprecated: bool,
     keep_alive: bool,
+    /// In the table of routes.
+    row: Option<usize>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream, limits: Limits) -> io::Result<Self> {
+    pub(super) fn new(
+        stream: UnixStream,
+        limits: Limits,
+        counts: Arc<RequestCounts>,
+    ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
@@ -71,6 +79,7 @@ impl Connection {
             deadline: None,
             active: Instant::now(),
             limits,
+            counts,
         })
     }
 
@@ -137,10 +146,11 @@ impl Connection {
                 );
                 self.respond_and_close(fault);
             }
-            State::Waiting(_) => {
+            State::Waiting(pending) => {
                 let time = self.limits.answer_time;
                 // Its answer, if it comes, is no longer waited for; the next one would be taken for it.
                 let fault = Fault::internal(format!("The microVM did not answer within {time:?}."));
+                self.counts.answered(pending.row, true);
                 self.respond_and_close(fault);
             }
             State::Writing { .. } | State::Lingering | State::Closed => self.state = State::Closed,
@@ -152,6 +162,7 @@ impl Connection {
         let State::Waiting(pending) = self.state else {
             return;
         };
+        self.counts.answered(pending.row, answer.is_err());
         let mut response = Response::new(answer);
         response.deprecated = pending.deprecated;
         response.keep_alive = pending.keep_alive;
@@ -196,7 +207,10 @@ impl Connection {
                     // A client that takes not even this is none.
                     self.state = State::Closed;
                 }
-                Event::Fault(fault) => self.respond_and_close(fault),
+                Event::Fault(fault) => {
+                    self.counts.answered(None, true);
+                    self.respond_and_close(fault);
+                }
                 Event::Incomplete if self.end_of_input => self.state = State::Closed,
                 Event::Incomplete => return self.set_deadline(),
             }
@@ -214,6 +228,7 @@ impl Connection {
 
     fn request(&mut self, request: HttpRequest, caller: &mut Caller) {
         let Some(method) = Method::named(&request.method) else {
+            self.counts.answered(None, true);
             let fault = Fault::bad_request("Invalid HTTP Method: Unsupported HTTP method.");
             let mut response = Response::new(&Err(fault));
             // What follows CONNECT is no HTTP (RFC 9110, 9.3.6).
@@ -221,8 +236,12 @@ impl Connection {
             response.head_only = request.method == "HEAD";
             return self.respond(&response);
         };
+        let row = route::row(method, &request.path);
         match Request::parse(method, &request.path, &request.body) {
             Ok(parsed) => {
+                if parsed.deprecated {
+                    self.counts.deprecated_used();
+                }
                 let original = Original {
                     method,
                     path: request.path,
@@ -232,10 +251,12 @@ impl Connection {
                     number: caller.call(parsed.request, original),
                     deprecated: parsed.deprecated,
                     keep_alive: request.keep_alive,
+                    row,
                 });
                 self.deadline = Instant::now().checked_add(self.limits.answer_time);
             }
             Err(fault) => {
+                self.counts.answered(row, true);
                 let mut response = Response::new(&Err(fault));
                 response.keep_alive = request.keep_alive;
                 self.respond(&response);

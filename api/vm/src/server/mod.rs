@@ -8,10 +8,12 @@
 
 mod channel;
 mod connection;
+mod counts;
 mod limits;
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use rustix::io::Errno;
 use channel::{Bell, Caller, channel};
 pub use channel::{Call, Calls, Original};
 use connection::Connection;
+pub use counts::{RequestCount, RequestCounts, Requests};
 pub use limits::Limits;
 
 /// For answers that are under way when the server is told to end.
@@ -34,6 +37,7 @@ const BREATH: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: UnixListener,
     limits: Limits,
+    counts: Arc<RequestCounts>,
     caller: Caller,
     stop: Bell,
     connections: Vec<Connection>,
@@ -69,6 +73,7 @@ impl Server {
         let server = Self {
             listener,
             limits,
+            counts: Arc::new(RequestCounts::new()),
             caller,
             stop: Bell::new()?,
             connections: Vec::new(),
@@ -76,6 +81,12 @@ impl Server {
             full: None,
         };
         Ok((server, calls))
+    }
+
+    /// What was asked for, readable at any time.
+    #[must_use]
+    pub fn counts(&self) -> Arc<RequestCounts> {
+        self.counts.clone()
     }
 
     /// Runs in a thread of its own, which calls `prepare` first: to give up rights, for example.
@@ -206,7 +217,8 @@ impl Server {
                     return;
                 }
             };
-            let Ok(mut connection) = Connection::new(stream, self.limits) else {
+            let Ok(mut connection) = Connection::new(stream, self.limits, self.counts.clone())
+            else {
                 continue;
             };
             if self.make_place() {

@@ -90,9 +90,25 @@ fn a_machine_is_driven_from_its_configuration_to_its_snapshot() -> Result<(), Cl
     assert_eq!(client.version()?.hull_version, "0.0.0");
     assert_eq!(client.machine_config()?.mem_size_mib, 256);
     client.put_mmds(&json!({ "a": { "b": 1 } }))?;
+    client.put_share(&Share {
+        tag: "gone".to_owned(),
+        path: path("/s"),
+        read_only: true,
+        cache: ShareCache::Always,
+        queues: 1,
+    })?;
+    client.put_drive(&Drive {
+        path_on_host: Some(path("/gone")),
+        ..Drive::new("gone")
+    })?;
+    client.delete_drive("gone")?;
+    client.delete_share("gone")?;
+    let config = client.config()?;
+    assert_eq!((config.shares.len(), config.drives.len()), (1, 1));
     client.start()?;
 
     assert_eq!(client.instance()?.state, Stage::Running);
+    assert!(client.delete_drive("d").is_err() && client.delete_pmem("p").is_err());
     client.patch_mmds(&json!({ "a": { "c": 2 } }))?;
     assert_eq!(client.mmds()?, json!({ "a": { "b": 1, "c": 2 } }));
     client.patch_drive(&DriveUpdate {
@@ -135,14 +151,10 @@ fn a_machine_is_driven_from_its_configuration_to_its_snapshot() -> Result<(), Cl
     ] {
         client.action(action)?;
     }
+    assert!(client.metrics()?.starts_with("hull_vm_info"));
     let config = client.config()?;
     assert_eq!(config.drives[0].path_on_host, Some(path("/new")));
     assert_eq!(config.console.unwrap().rows, Some(24));
-    client.delete_drive("d")?;
-    client.delete_pmem("p")?;
-    client.delete_share("s")?;
-    assert!(client.config()?.shares.is_empty());
-
     let create = SnapshotCreate {
         snapshot_type: SnapshotType::Full,
         snapshot_path: path("fd:state"),

@@ -121,6 +121,7 @@ impl Machine {
         let (stage, config) = match builder.apply(request)? {
             Step::Answer(reply) => return Ok(reply),
             Step::Log(_) | Step::Metrics(_) => return Ok(Reply::Done),
+            Step::Figures => return Ok(Reply::Metrics("hull_vm_info{} 1\n".to_owned())),
             Step::Start(config) => (Stage::Running, Draft::from(*config)),
             Step::Restore(load) if load.resume_vm => (Stage::Running, Draft::default()),
             Step::Restore(_) => (Stage::Paused, Draft::default()),
@@ -145,6 +146,7 @@ impl Started {
         let reply = match request {
             Request::GetInstance => Reply::Instance(InstanceInfo::new("test", self.stage, "0.0.0")),
             Request::GetVersion => Reply::Version(Version::new("0.0.0")),
+            Request::GetMetrics => Reply::Metrics("hull_vm_info{} 1\n".to_owned()),
             Request::GetMmds => Reply::Mmds(self.metadata.value().clone()),
             Request::GetBalloonStatistics => {
                 self.balloon()?;

@@ -81,7 +81,8 @@ impl Document {
     /// The schema of its answer.
     pub(super) fn answer<'a>(&'a self, operation: &Operation<'a>) -> Option<&'a Value> {
         let answer = operation.value.pointer("/responses/200")?;
-        let new = answer.pointer("/content/application~1json/schema");
+        let contents = answer.get("content").and_then(Value::as_object);
+        let new = contents.and_then(|kinds| kinds.values().next()?.get("schema"));
         new.or_else(|| answer.get("schema"))
     }
 }

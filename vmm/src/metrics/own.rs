@@ -1,0 +1,44 @@
+//! What the VMM counts besides its vCPUs and devices.
+
+use hull_devices::counters;
+use hull_devices::metrics::{Counter, Level};
+
+counters! {
+    /// How long it took until the API was there.
+    pub(crate) struct StartupCounters {
+        /// From the start of the process until its API was served, in microseconds.
+        pub(crate) process_startup_time_us: Level,
+        /// Time on a CPU until then, in microseconds.
+        pub(crate) process_startup_time_cpu_us: Level,
+    }
+}
+
+counters! {
+    /// How long the last one of each took, in microseconds.
+    pub(crate) struct Latencies {
+        /// The last pause, until nothing of the machine moved, in microseconds.
+        pub(crate) pause_vm: Level,
+        /// The last resumption, in microseconds.
+        pub(crate) resume_vm: Level,
+    }
+}
+
+counters! {
+    /// What was not written down.
+    pub(crate) struct LoggerCounters {
+        /// Metrics that could not be written.
+        pub(crate) missed_metrics_count: Counter,
+        /// Lines of the log for which there was no room.
+        pub(crate) missed_log_count: Level,
+    }
+}
+
+counters! {
+    /// Interrupts of virtio devices.
+    pub(crate) struct InterruptCounters {
+        /// Interrupts because of queues.
+        pub(crate) triggers: Counter,
+        /// Interrupts because a device's configuration changed.
+        pub(crate) config_updates: Counter,
+    }
+}
