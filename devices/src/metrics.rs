@@ -95,9 +95,9 @@ impl Durations {
     pub fn add(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.sum.fetch_add(us, Ordering::Relaxed);
-        self.max.fetch_max(us, Ordering::Relaxed);
         // Zero is "never": what took less than a microsecond counts as one here.
         let us = us.max(1);
+        self.max.fetch_max(us, Ordering::Relaxed);
         let shortest = self.min.load(Ordering::Relaxed);
         if shortest == 0 || us < shortest {
             self.min.store(us, Ordering::Relaxed);

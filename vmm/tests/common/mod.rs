@@ -182,6 +182,11 @@ pub(crate) enum Configured {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    /// A process that the test started itself.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }

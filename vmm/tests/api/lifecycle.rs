@@ -1,53 +1,16 @@
-//! The API of a real process, by its typed client over a real socket, with guests of a few instructions.
-
-mod common;
+//! Start, pause, keys and the end.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
 
-use common::guest::Code;
-use common::{Configured, Running, Vm, no_kvm};
-use hull_vm_api::client::ClientError;
-use hull_vm_api::config::{BootSource, HostPath, Logger, MachineUpdate, Metrics};
+use hull_vm_api::config::{Logger, MachineUpdate, Metrics};
 use hull_vm_api::request::Action;
-use hull_vm_api::{Client, ExitCause, Stage};
+use hull_vm_api::{ExitCause, Stage};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Comes out to the process again and again: `out 0x80, al; jmp` to itself.
-fn counting() -> Vec<u8> {
-    Code::new().bytes(&[0xe6, 0x80, 0xeb, 0xfc]).0
-}
-
-fn path(vm: &Vm, name: &str) -> HostPath {
-    HostPath::try_from(vm.path(name).as_path()).unwrap()
-}
-
-fn boot(vm: &Vm, kernel: &str) -> BootSource {
-    BootSource {
-        kernel_image_path: path(vm, kernel),
-        initrd_path: None,
-        boot_args: None,
-    }
-}
-
-/// A process that waits for its configuration, with the boot source said already.
-fn waiting(vm: &Vm) -> (Running, Client) {
-    let (running, client) = vm.serve(Configured::ByApi);
-    let source = boot(vm, "kernel");
-    client.put_boot_source(&source).unwrap();
-    (running, client)
-}
-
-fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
-    result.unwrap_err().to_string()
-}
-
-/// The last line of the metrics.
-fn figures(vm: &Vm) -> Value {
-    let lines = fs::read_to_string(vm.path("metrics")).unwrap();
-    serde_json::from_str(lines.lines().last().unwrap()).unwrap()
-}
+use crate::common::guest::Code;
+use crate::common::{Configured, Vm, no_kvm};
+use crate::{boot, counting, last_line, path, powers_off, refusal, waiting};
 
 #[test]
 fn a_machine_is_configured_started_and_ends_its_process() {
@@ -148,7 +111,7 @@ fn a_paused_guest_stands_still_and_a_resumed_one_goes_on() {
     let (running, client) = vm.serve(Configured::ByFile);
     let count = || {
         client.action(Action::FlushMetrics).unwrap();
-        figures(&vm)["exits"]["io_out"].as_u64().unwrap()
+        last_line(&vm)["exits"]["io_out"].as_u64().unwrap()
     };
     let moves = || {
         let before = count();
@@ -171,7 +134,7 @@ fn a_paused_guest_stands_still_and_a_resumed_one_goes_on() {
     running.signal(Signal::INT);
     assert_eq!(running.end().cause(), ExitCause::Terminated);
     assert!(!vm.path("api").exists());
-    assert_eq!(figures(&vm)["cause"], "terminated");
+    assert_eq!(last_line(&vm)["cause"], "terminated");
 }
 
 #[test]
@@ -232,109 +195,30 @@ fn a_pause_that_waits_for_a_reader_is_refused_and_the_guest_runs_on() {
 }
 
 #[test]
-fn sockets_of_the_dead_are_replaced_and_those_of_the_living_are_not() {
+fn a_paused_guest_is_asked_to_end_when_it_goes_on() {
     if no_kvm() {
         return;
     }
-    let vm = Vm::of(&Code::new().power_off());
-    drop(UnixListener::bind(vm.path("api")).unwrap());
-    let (running, client) = vm.serve(Configured::ByApi);
-    assert_eq!(client.instance().unwrap().state, Stage::NotStarted);
-    let second = vm.command_with(&["--api-sock", &vm.path("api").to_string_lossy()]);
-    let refusal = second.refusal(ExitCause::NoResource);
-    assert!(
-        refusal.contains("another process listens at") && refusal.contains("--api-sock"),
-        "{refusal}"
-    );
-    assert_eq!(client.instance().unwrap().state, Stage::NotStarted);
-    running.signal(Signal::TERM);
-    let ended = running.end();
-    assert_eq!(ended.cause(), ExitCause::Terminated);
-    assert!(ended.sentence().contains("not been started"), "{ended:?}");
-    assert!(!vm.path("api").exists());
-}
-
-#[test]
-fn the_log_and_the_figures_go_where_the_api_says() {
-    if no_kvm() {
-        return;
-    }
-    let vm = Vm::of(&counting());
-    let (running, client) = waiting(&vm);
-    let logger = Logger {
-        log_path: Some(path(&vm, "log")),
-        show_level: true,
-        ..Logger::default()
-    };
-    client.put_logger(&logger).unwrap();
-    let nowhere = Logger {
-        log_path: Some(path(&vm, "no/such/directory")),
-        ..Logger::default()
-    };
-    let sentence = refusal(client.put_logger(&nowhere));
-    assert!(sentence.contains("no/such/directory"), "{sentence}");
-    assert_eq!(client.config().unwrap().logger, Some(logger));
-    let metrics = Metrics {
-        emit_id: true,
-        properties: Some([("a".to_owned(), "b".to_owned())].into()),
-        ..Metrics::new(path(&vm, "metrics"))
-    };
-    client.put_metrics(&metrics).unwrap();
-    client.start().unwrap();
-    client.action(Action::FlushMetrics).unwrap();
-    let line = figures(&vm);
-    assert_eq!(
-        (&line["id"], &line["properties"]["a"]),
-        (&json!("hull"), &json!("b"))
-    );
-    assert!(
-        line["utc_timestamp_ms"].is_u64() && line["cause"].is_null(),
-        "{line}"
-    );
+    // Reads the keyboard until somebody pressed Delete.
+    let obedient = Code::new().print("ready\n").bytes(&[
+        0xe4, 0x64, 0xa8, 0x01, 0x74, 0xfa, 0xe4, 0x60, 0x3c, 0x71, 0x75, 0xf4,
+    ]);
+    let vm = Vm::of(&obedient.power_off()).serial();
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
     client.pause().unwrap();
-    let log = fs::read_to_string(vm.path("log")).unwrap();
-    assert!(log.contains("[hull INFO] paused"), "{log}");
-    running.signal(Signal::INT);
-    running.wait();
-}
+    running.signal(Signal::TERM);
+    running.await_log("paused");
+    running.await_log("when it is resumed");
+    assert_eq!(client.instance().unwrap().state, Stage::Paused);
+    client.resume().unwrap();
+    powers_off(running);
 
-#[test]
-fn metadata_is_there_from_a_file_and_changes_while_the_guest_runs() {
-    if no_kvm() {
-        return;
-    }
     let vm = Vm::of(&counting());
-    fs::write(vm.path("metadata"), r#"{"a": {"b": "c"}}"#).unwrap();
-    let metadata = vm.path("metadata");
-    let vm = vm
-        .arg(&format!("--metadata={}", metadata.display()))
-        .arg("--mmds-size-limit=40");
-    for configured in [Configured::ByFile, Configured::ByApi] {
-        let (running, client) = vm.serve(configured);
-        assert_eq!(client.mmds().unwrap(), json!({"a": {"b": "c"}}));
-        client.patch_mmds(&json!({"a": null, "d": 1})).unwrap();
-        assert_eq!(client.mmds().unwrap(), json!({"d": 1}));
-        let sentence = refusal(client.put_mmds(&json!({"x": "y".repeat(40)})));
-        assert!(sentence.contains("the limit is 40"), "{sentence}");
-        running.signal(Signal::INT);
-        running.wait();
-    }
-    fs::write(vm.path("metadata"), "[1]").unwrap();
-    let ended = vm.start().end();
-    assert!(
-        ended
-            .refusal(ExitCause::BadConfig)
-            .contains("--metadata is no JSON object")
-    );
-}
-
-#[test]
-fn a_body_may_be_as_long_as_the_command_line_says() {
-    let vm = Vm::empty().arg("--http-api-max-payload-size=100");
-    let (running, client) = vm.serve(Configured::ByApi);
-    let sentence = refusal(client.put_mmds(&json!({"x": "y".repeat(100)})));
-    assert!(sentence.contains("100"), "{sentence}");
-    assert_eq!(client.instance().unwrap().state, Stage::NotStarted);
-    running.signal(Signal::INT);
-    running.wait();
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    client.pause().unwrap();
+    running.signal(Signal::TERM);
+    running.await_log("when it is resumed");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().cause(), ExitCause::Terminated);
 }
