@@ -91,6 +91,9 @@ fn another_file_takes_the_place_of_a_disk_while_the_guest_runs() {
         // The same file again, which is larger now; paused machines can be changed as well.
         client.pause().unwrap();
         patch(disk(&vm, "second", 24 * 512)).unwrap();
+        let counted = client.metrics().unwrap();
+        let updates = "hull_block_update_count_total{vm=\"hull\",id=\"d\"} 2\n";
+        assert!(counted.contains(updates), "{counted}");
         client.resume().unwrap();
         powers_off(running);
     }
