@@ -118,16 +118,20 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Each row of [`ROUTES`] with its requests and those of them that failed.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static Route, u64, u64)> {
+        (0..).zip(ROUTES).map(|(index, route)| {
+            let (count, fails) = self.rows.get(index).copied().unwrap_or_default();
+            (route, count, fails)
+        })
+    }
+
     /// Requests of one method, by what they were about.
     #[must_use]
     pub fn of(&self, method: Method) -> Vec<RequestCount> {
         let mut counts: Vec<RequestCount> = Vec::new();
-        for (index, route) in (0..).zip(ROUTES) {
-            if route.method != method {
-                continue;
-            }
+        for (route, count, fails) in self.rows().filter(|(route, ..)| route.method == method) {
             let (count_name, fails_name) = names(route);
-            let (count, fails) = self.rows.get(index).copied().unwrap_or_default();
             let same = |other: &&mut RequestCount| other.count_name == count_name;
             match counts.iter_mut().find(same) {
                 Some(other) => {

@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use hull_vm_api::reply::{
     BalloonStatistics, HintingStatus, InstanceInfo, MemoryHotplugStatus, Version,
 };
 use hull_vm_api::request::{Action, VmState};
-use hull_vm_api::server::{Call, Calls, Limits, Server, ServerThread};
+use hull_vm_api::server::{Call, Calls, Limits, RequestCounts, Requests, Server, ServerThread};
 use hull_vm_api::{Builder, Client, Draft, Fault, Metadata, Reply, Request, Stage, Step};
 use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 pub(crate) struct Vmm {
     directory: TempDir,
     server: Option<ServerThread>,
+    counts: Arc<RequestCounts>,
     thread: Option<JoinHandle<()>>,
     /// Its other end closes with it, which ends the thread.
     _lifeline: UnixStream,
@@ -30,11 +32,14 @@ impl Vmm {
 
     pub(crate) fn with(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (server, calls) = serve(&socket_in(directory.path()), limits);
+        let listener = UnixListener::bind(socket_in(directory.path())).unwrap();
+        let (server, calls) = Server::new(listener, limits).unwrap();
+        let counts = server.counts();
         let (lifeline, end) = UnixStream::pair().unwrap();
         Self {
             directory,
-            server: Some(server),
+            server: Some(server.spawn(|| {}).unwrap()),
+            counts,
             thread: Some(thread::spawn(move || event_loop(&calls, &end.into()))),
             _lifeline: lifeline,
         }
@@ -42,6 +47,11 @@ impl Vmm {
 
     pub(crate) fn socket(&self) -> PathBuf {
         socket_in(self.directory.path())
+    }
+
+    /// What was asked for so far.
+    pub(crate) fn requests(&self) -> Requests {
+        self.counts.now()
     }
 
     pub(crate) fn client(&self) -> Client {
