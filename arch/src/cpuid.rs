@@ -193,6 +193,24 @@ fn adjust(entry: &mut kvm_cpuid_entry2, index: u8, topology: Topology, host: Hos
     }
 }
 
+/// The bits of EAX, EBX, ECX, EDX in a leaf that say which vCPU this is and how its machine is built. Others can be changed after
+/// [`normalise`]; what would change these has to change the machine.
+#[must_use]
+pub fn machine_bits(function: u32) -> [u32; 4] {
+    const ALL: u32 = u32::MAX;
+    match function {
+        // OSXSAVE is what the guest makes it.
+        FEATURES => [0, 0xffff_0000, ECX_OSXSAVE, EDX_HTT],
+        CACHES_INTEL => [0xffff_c000, 0, 0, 0],
+        TOPOLOGY | TOPOLOGY_V2 => [ALL; 4],
+        FEATURES_EXTENDED => [0, 0, ECX_CMP_LEGACY, 0],
+        SIZES_AMD => [0, 0, 0xffff, 0],
+        CACHES_AMD => [0x03ff_c000, 0, 0, 0],
+        TOPOLOGY_AMD => [ALL, ALL, ALL, 0],
+        _ => [0; 4],
+    }
+}
+
 /// The levels of leaf 0xb or 0x1f: threads of a core, threads of the package, and the end.
 fn topology_leaf(function: u32, index: u8, topology: Topology) -> [kvm_cpuid_entry2; 3] {
     let level = |subleaf: u32, shift: u32, count: u32, kind: u32| kvm_cpuid_entry2 {
@@ -274,6 +292,37 @@ mod tests {
                 assert!(1 << find(&cpuid, TOPOLOGY, 1).eax >= u32::from(vcpus));
             }
         }
+    }
+
+    /// What differs between machines and vCPUs is said to be theirs, and no more than that.
+    #[test]
+    fn the_bits_of_the_machine_are_those_that_differ() {
+        let functions = [
+            FEATURES,
+            CACHES_INTEL,
+            TOPOLOGY,
+            FEATURES_EXTENDED,
+            SIZES_AMD,
+            CACHES_AMD,
+            TOPOLOGY_AMD,
+        ];
+        let leaves: Vec<_> = functions.map(|function| leaf(function, 0)).to_vec();
+        let supported = CpuId::from_entries(&leaves).expect("entries");
+        let list = |vcpus, smt, index| {
+            let topology = Topology::new(vcpus, smt);
+            normalise(&supported, index, topology, Host::default()).expect("entries")
+        };
+        let registers = |leaf: kvm_cpuid_entry2| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx];
+        let (small, large) = (list(1, false, 0), list(32, true, 31));
+        for function in functions {
+            let small = registers(find(&small, function, 0));
+            let large = registers(find(&large, function, 0));
+            let bits = machine_bits(function);
+            for ((small, large), bits) in small.into_iter().zip(large).zip(bits) {
+                assert_eq!((small ^ large) & !bits, 0, "leaf {function:#x}");
+            }
+        }
+        assert_eq!(machine_bits(7), [0; 4]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What a request makes of a configuration.
 
 use super::id::Kind;
-use super::{ConfigError, CpuSection, DRIVES, Draft, INTERFACES, PMEM, SHARES, rate_limiter};
+use super::{
+    ConfigError, CpuSection, CpuTemplate, DRIVES, Draft, INTERFACES, PMEM, SHARES, rate_limiter,
+};
 use crate::request::Request;
 
 impl Draft {
@@ -21,9 +23,23 @@ impl Draft {
     fn change(&mut self, request: Request) -> Result<(), ConfigError> {
         match request {
             Request::PutBootSource(boot) => self.boot_source = Some(boot),
-            Request::PutMachineConfig(machine) => self.machine_config = machine,
-            Request::PatchMachineConfig(update) => self.machine_config.update(update),
-            Request::PutCpuConfig(cpu) => self.cpu_config = Some(CpuSection::Template(cpu)),
+            // What was said last about the CPUs counts, whichever way it was said.
+            Request::PutMachineConfig(machine) => {
+                if machine.cpu_template != CpuTemplate::None {
+                    self.cpu_config = None;
+                }
+                self.machine_config = machine;
+            }
+            Request::PatchMachineConfig(update) => {
+                if update.cpu_template.is_some() {
+                    self.cpu_config = None;
+                }
+                self.machine_config.update(update);
+            }
+            Request::PutCpuConfig(cpu) => {
+                self.machine_config.cpu_template = CpuTemplate::None;
+                self.cpu_config = Some(CpuSection::Template(cpu));
+            }
             Request::PutVsock(vsock) => self.vsock = Some(vsock),
             Request::PutEntropy(entropy) => self.entropy = Some(entropy),
             Request::PutSerial(serial) => self.serial = Some(serial),

@@ -29,7 +29,7 @@ pub struct MachineConfig {
     /// What the guest's memory is made of on the host.
     #[serde(default)]
     pub huge_pages: HugePages,
-    /// Get all of the memory from the host before the start, so that the guest never waits for it. Hull's own field.
+    /// Get all of `mem_size_mib` from the host before the start, so that the guest never waits for it. Hull's own field.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub prefault: bool,
     /// For each vCPU the numbers of the host's CPUs that it may run on; empty for no such limits. Hull's own field.

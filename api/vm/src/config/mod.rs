@@ -220,6 +220,8 @@ impl<B: BootSection> VmConfig<B> {
         SHARES.check_all(self.shares.iter().map(|s| s.tag.as_str()))?;
         self.validate_places()?;
         self.validate_roots()?;
+        self.validate_cpus()?;
+        self.validate_hotplug()?;
         for (index, interface) in interfaces.iter().enumerate() {
             let mac = interface.guest_mac;
             if let Some(mac) = mac
@@ -253,6 +255,27 @@ impl<B: BootSection> VmConfig<B> {
         if count > MAX_DEVICES {
             let most = MAX_DEVICES;
             return Err(ConfigError::TooManyDevices { count, most });
+        }
+        Ok(())
+    }
+
+    fn validate_cpus(&self) -> Result<(), ConfigError> {
+        let template = self.machine_config.cpu_template;
+        if template != CpuTemplate::None && self.cpu_config.is_some() {
+            return Err(ConfigError::conflict(format!(
+                "machine-config.cpu_template is {template:?}, and cpu-config is there as well; only one can say what the CPUs look like",
+            )));
+        }
+        Ok(())
+    }
+
+    fn validate_hotplug(&self) -> Result<(), ConfigError> {
+        let reserved = self.machine_config.huge_pages == HugePages::Hugetlbfs2M;
+        if reserved && self.memory_hotplug.is_some() {
+            return Err(ConfigError::conflict(
+                "memory-hotplug does not go with machine-config.huge_pages 2M: pages of 2 MiB would have to be reserved for all of it, \
+                 plugged in or not; make huge_pages Transparent, or leave memory-hotplug out",
+            ));
         }
         Ok(())
     }

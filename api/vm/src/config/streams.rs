@@ -27,6 +27,9 @@ pub struct Serial {
     /// Where its bytes go: a file, which is made if missing and appended to, or a pipe. Without it: standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial_out_path: Option<HostPath>,
+    /// What the guest reads: a pipe, a terminal or a file. Without it: nothing. Hull's own field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_in_path: Option<HostPath>,
     /// Bytes in a time; those beyond are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limiter: Option<TokenBucket>,
@@ -95,6 +98,7 @@ impl Vsock {
 impl Serial {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         path::check_some("serial.serial_out_path", self.serial_out_path.as_ref())?;
+        path::check_some("serial.serial_in_path", self.serial_in_path.as_ref())?;
         let bucket = self.rate_limiter.as_ref();
         bucket.map_or(Ok(()), |b| b.validate("serial.rate_limiter.refill_time"))
     }

@@ -15,8 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use bitmap::{Bitmap, NoBitmap};
 
-use super::number::number;
+use super::number::{in_range, number};
 use super::{ConfigError, HostPath, strict};
+
+/// All flags of `struct kvm_cpuid_entry2` together.
+const MAX_FLAGS: u64 = 7;
 
 /// The section of the configuration file: the template itself, or the file that it is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,15 +120,87 @@ impl CpuConfig {
     /// # Errors
     /// What was wrong, in a sentence.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        Ok(strict::from_slice(json)?)
+        let config: Self = strict::from_slice(json)?;
+        config.validate()?;
+        Ok(config)
     }
+
+    /// Checks that nothing is to become two things at once.
+    fn validate(&self) -> Result<(), ConfigError> {
+        for leaf in &self.cpuid_modifiers {
+            let (number, subleaf) = (leaf.leaf.0, leaf.subleaf.0);
+            in_range("cpu-config.cpuid_modifiers.flags", leaf.flags, 0, MAX_FLAGS)?;
+            let same =
+                |other: &&CpuidModifier| (other.leaf, other.subleaf) == (leaf.leaf, leaf.subleaf);
+            for other in self.cpuid_modifiers.iter().filter(same) {
+                if other.flags != leaf.flags {
+                    return Err(ConfigError::conflict(format!(
+                        "cpu-config gives subleaf {subleaf:#x} of CPUID leaf {number:#x} the flags {} and {}; only one of them can be",
+                        leaf.flags, other.flags
+                    )));
+                }
+            }
+        }
+        let leaves = self.cpuid_modifiers.iter();
+        let registers = leaves.flat_map(|leaf| {
+            let changes = leaf.modifiers.iter();
+            changes.map(move |change| ((leaf.leaf, leaf.subleaf, change.register), change.bitmap))
+        });
+        if let Some(((leaf, subleaf, register), bit)) = contradiction(registers) {
+            return Err(ConfigError::conflict(format!(
+                "cpu-config makes bit {bit} of {register:?} in subleaf {:#x} of CPUID leaf {:#x} both 0 and 1; say one of them",
+                subleaf.0, leaf.0
+            )));
+        }
+        let msrs = self.msr_modifiers.iter();
+        if let Some((msr, bit)) = contradiction(msrs.map(|msr| (msr.addr, msr.bitmap))) {
+            return Err(ConfigError::conflict(format!(
+                "cpu-config makes bit {bit} of the model-specific register {:#x} both 0 and 1; say one of them",
+                msr.0
+            )));
+        }
+        self.validate_capabilities()
+    }
+
+    fn validate_capabilities(&self) -> Result<(), ConfigError> {
+        for capability in &self.kvm_capabilities {
+            if let KvmCapability::Required(number) = capability
+                && self
+                    .kvm_capabilities
+                    .contains(&KvmCapability::NotRequired(*number))
+            {
+                return Err(ConfigError::conflict(format!(
+                    "cpu-config.kvm_capabilities has both {number} and !{number}; KVM must have it or need not"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first bit that two bitmaps of the same register put to different values.
+fn contradiction<K: Copy + PartialEq, const BITS: u32>(
+    changes: impl Iterator<Item = (K, Bitmap<BITS>)>,
+) -> Option<(K, u32)> {
+    let mut seen: Vec<(K, Bitmap<BITS>)> = Vec::new();
+    for (key, bitmap) in changes {
+        for (_, other) in seen.iter().filter(|(other, _)| *other == key) {
+            let both = bitmap.mask() & other.mask();
+            let differ = (bitmap.value() ^ other.value()) & both;
+            if differ != 0 {
+                return Some((key, differ.trailing_zeros()));
+            }
+        }
+        seen.push((key, bitmap));
+    }
+    None
 }
 
 impl CpuSection {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::File(path) => path.check("cpu-config"),
-            Self::Template(_) => Ok(()),
+            Self::Template(template) => template.validate(),
         }
     }
 }

@@ -74,6 +74,48 @@ fn texts_that_are_no_numbers_are_named() {
 }
 
 #[test]
+fn what_contradicts_itself_is_refused() {
+    let refusal = |json: serde_json::Value| {
+        let error = CpuConfig::parse(json.to_string().as_bytes());
+        error.unwrap_err().to_string()
+    };
+    let leaf = |flags: u32, register: &str, bitmap: &str| {
+        json!({ "leaf": "0x7", "subleaf": "0x0", "flags": flags,
+            "modifiers": [{ "register": register, "bitmap": bitmap }] })
+    };
+    let leaves = |first, second| json!({ "cpuid_modifiers": [first, second] });
+    let sentence = refusal(leaves(leaf(1, "ebx", "0bx1xx"), leaf(1, "ebx", "0b00x1")));
+    assert!(
+        sentence.contains("bit 2 of Ebx in subleaf 0x0 of CPUID leaf 0x7 both 0 and 1"),
+        "{sentence}"
+    );
+    let sentence = refusal(leaves(leaf(1, "ebx", "0b1"), leaf(0, "ecx", "0b1")));
+    assert!(sentence.contains("the flags 1 and 0"), "{sentence}");
+    let sentence = refusal(leaves(leaf(8, "ebx", "0b1"), leaf(8, "ecx", "0b1")));
+    assert!(
+        sentence.contains("flags is 8; it must be from 0 to 7"),
+        "{sentence}"
+    );
+    // The same twice, other bits, other registers.
+    for other in [
+        leaf(1, "ebx", "0bx1xx"),
+        leaf(1, "ebx", "0b0xxx"),
+        leaf(1, "ecx", "0b0"),
+    ] {
+        let json = leaves(leaf(1, "ebx", "0bx1xx"), other).to_string();
+        CpuConfig::parse(json.as_bytes()).unwrap();
+    }
+    let msrs = json!([{ "addr": "0x10a", "bitmap": "0b1" }, { "addr": "266", "bitmap": "0b0" }]);
+    let sentence = refusal(json!({ "msr_modifiers": msrs }));
+    assert!(
+        sentence.contains("bit 0 of the model-specific register 0x10a"),
+        "{sentence}"
+    );
+    let sentence = refusal(json!({ "kvm_capabilities": ["121", "7", "!121"] }));
+    assert!(sentence.contains("both 121 and !121"), "{sentence}");
+}
+
+#[test]
 fn the_section_is_a_template_or_a_path() {
     let section: CpuSection = serde_json::from_value(json!("fd:template")).unwrap();
     assert_eq!(section, CpuSection::File("fd:template".into()));
