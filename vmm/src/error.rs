@@ -5,8 +5,10 @@ use std::error::Error;
 use hull_vm_api::ExitCause;
 use hull_vm_api::config::ConfigError;
 
+use crate::affinity::AffinityError;
 use crate::bus::Overlap;
 use crate::command_line::TooLong;
+use crate::cpu::{CpuError, TemplateError};
 use crate::files::FileError;
 use crate::kvm::KvmError;
 use crate::memory::MemoryError;
@@ -69,6 +71,12 @@ pub enum StartError {
     /// The guest's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// What its vCPUs look like.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// Where its vCPUs run.
+    #[error(transparent)]
+    Affinity(#[from] AffinityError),
     /// The vsock device's socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -201,6 +209,8 @@ impl StartError {
             | Self::CommandLine(_)
             | Self::NoRoom(_)
             | Self::Hotplug(_)
+            | Self::Affinity(AffinityError::NoCpu { .. })
+            | Self::Template(_)
             | Self::TooManyDevices => ExitCause::BadConfig,
             Self::File(
                 FileError::UnknownFd { .. } | FileError::ClosedFd { .. } | FileError::TwoFds(_),
@@ -209,6 +219,7 @@ impl StartError {
             Self::Kvm(_) | Self::Memory(MemoryError::Kvm(_)) => ExitCause::NoKvm,
             Self::File(_)
             | Self::Memory(_)
+            | Self::Affinity(_)
             | Self::Socket(_)
             | Self::Drive { .. }
             | Self::Block { .. }
@@ -224,6 +235,15 @@ impl StartError {
             | Self::Console(_)
             | Self::Host(..) => ExitCause::NoResource,
             Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,
+        }
+    }
+}
+
+impl From<CpuError> for StartError {
+    fn from(error: CpuError) -> Self {
+        match error {
+            CpuError::Kvm(error) => error.into(),
+            CpuError::Template(error) => error.into(),
         }
     }
 }

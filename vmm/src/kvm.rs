@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 use hull_arch::layout;
+use hull_vm_api::config::cpu::KvmCapability;
 use kvm_bindings::{KVM_API_VERSION, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
@@ -37,6 +38,11 @@ pub enum KvmError {
     /// A KVM without something that Hull builds on.
     #[error("this host's KVM lacks {0}; use a newer host kernel")]
     Capability(&'static str),
+    /// A KVM without something that the configuration asks for.
+    #[error(
+        "cpu-config asks for KVM's capability {0}, which this host's KVM does not have; use a newer host kernel, or leave it out"
+    )]
+    Wanted(u32),
     /// More vCPUs than KVM takes.
     #[error(
         "this host's KVM runs at most {most} vCPUs in a machine, and {wanted} are wanted; lower vcpu_count"
@@ -90,12 +96,12 @@ const NEEDED: [(Cap, &str); 6] = [
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
 ];
 
-/// Opens KVM and checks that it has what Hull needs.
+/// Opens KVM and checks that it has what Hull needs, and what `capabilities` add to that or take from it.
 ///
 /// # Errors
 /// What is wrong, and what to do about it.
-pub fn open() -> Result<Kvm, KvmError> {
-    take(crate::keeper::opening::kvm())
+pub fn open(capabilities: &[KvmCapability]) -> Result<Kvm, KvmError> {
+    take(crate::keeper::opening::kvm(), capabilities)
 }
 
 /// The same with what the host answered to opening it.
@@ -103,7 +109,10 @@ pub fn open() -> Result<Kvm, KvmError> {
 /// # Errors
 /// As for [`open`].
 #[allow(unsafe_code)]
-pub(crate) fn take(opened: io::Result<OwnedFd>) -> Result<Kvm, KvmError> {
+pub(crate) fn take(
+    opened: io::Result<OwnedFd>,
+    capabilities: &[KvmCapability],
+) -> Result<Kvm, KvmError> {
     let fd = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => KvmError::Missing,
         Some(libc::EACCES | libc::EPERM) => KvmError::Permission,
@@ -119,10 +128,22 @@ pub(crate) fn take(opened: io::Result<OwnedFd>) -> Result<Kvm, KvmError> {
             _ => KvmError::Version(version),
         });
     }
-    match NEEDED.iter().find(|(cap, _)| !kvm.check_extension(*cap)) {
-        Some((_, name)) => Err(KvmError::Capability(name)),
-        None => Ok(kvm),
+    let spared = |cap: Cap| {
+        let spared = |wanted: &KvmCapability| *wanted == KvmCapability::NotRequired(cap as u32);
+        capabilities.iter().any(spared)
+    };
+    let missing = |(cap, _): &&(Cap, _)| !spared(*cap) && !kvm.check_extension(*cap);
+    if let Some((_, name)) = NEEDED.iter().find(missing) {
+        return Err(KvmError::Capability(name));
     }
+    for capability in capabilities {
+        if let KvmCapability::Required(number) = capability
+            && kvm.check_extension_raw((*number).into()) <= 0
+        {
+            return Err(KvmError::Wanted(*number));
+        }
+    }
+    Ok(kvm)
 }
 
 /// Makes a virtual machine with interrupt controllers and timer, but no memory and no vCPUs.

@@ -4,6 +4,7 @@
 //! machine and runs it to its end ([`inside`]). There one thread is the event loop; each vCPU has a thread of its own. What a PC looks like is `hull-arch`'s
 //! business, what a device does `hull-devices`'; here they meet KVM.
 
+mod affinity;
 mod api;
 pub mod args;
 pub mod bus;
@@ -25,12 +26,13 @@ mod log;
 mod machine;
 pub mod memory;
 pub mod metrics;
-mod output;
 mod outside;
 mod power_button;
 pub mod probe;
+mod relay;
 mod run;
 mod running;
+mod serial;
 mod signals;
 pub mod socket;
 mod supported;

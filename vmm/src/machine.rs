@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use hull_arch::{Topology, boot};
 use hull_devices::GuestMemory;
-use hull_devices::serial::SerialPort;
 use hull_vm_api::{Draft, Metadata, VmConfig};
 use kvm_ioctls::VmFd;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -12,27 +11,29 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::api::Late;
 use crate::bus::Bus;
 use crate::command_line::command_line;
+use crate::cpu::Wanted;
 use crate::ending::Ending;
 use crate::error::StartError;
-use crate::files::{Access, Files, duplicate};
+use crate::files::Files;
 use crate::gate::Gate;
 use crate::images::Images;
 use crate::legacy::{COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
 use crate::metrics::exits::Exits;
-use crate::output::Output;
 use crate::power_button::PowerButton;
 use crate::running::Running;
+use crate::serial::Serial;
 use crate::timeline::{Stage, Timeline};
 use crate::vcpu::{Shared, Vcpu};
 use crate::vcpus::Vcpus;
 use crate::virtio::Virtio;
-use crate::{cpu, kvm, memory};
+use crate::{affinity, cpu, kvm, memory};
 
 /// A machine that is ready to run.
 pub(crate) struct Machine {
     vcpus: Vec<Vcpu>,
     shared: Shared,
     virtio: Virtio,
+    serial: Option<Serial>,
     button: PowerButton,
     vm: VmFd,
     memory: GuestMemory,
@@ -50,8 +51,10 @@ impl Machine {
         timeline: &Arc<Timeline>,
     ) -> Result<Self, StartError> {
         let machine = &config.machine_config;
+        let affinity = affinity::sets(&machine.cpu_affinity)?;
         let images = Images::open(&config.boot_source, files)?;
-        let kvm = kvm::take(files.kvm())?;
+        let cpus = Wanted::read(config, files)?;
+        let kvm = kvm::take(files.kvm(), cpus.capabilities())?;
         let vm = kvm::create_vm(&kvm, machine.vcpu_count.into())?;
         timeline.mark(Stage::KvmReady);
 
@@ -72,7 +75,8 @@ impl Machine {
         timeline.mark(Stage::KernelLoaded);
 
         let ending = Arc::new(Ending::new().map_err(StartError::host("an eventfd"))?);
-        let (ports, keyboard) = ports(config, files, &vm, &ending)?;
+        let serial = serial(config, files, &vm)?;
+        let (ports, keyboard) = ports(serial.as_ref(), &vm, &ending)?;
         let mut mmio = Bus::default();
         virtio.attach(&mut mmio)?;
         let shared = Shared {
@@ -86,12 +90,16 @@ impl Machine {
         };
         Ok(Self {
             vcpus: (0..)
-                .zip(cpu::create(&kvm, &vm, topology, &entry)?)
-                .map(|(index, fd)| Vcpu::new(index, fd, shared.clone(), memory.clone()))
+                .zip(cpu::create(&kvm, &vm, topology, &entry, &cpus)?)
+                .map(|(index, fd)| {
+                    let cpus = affinity.get(usize::from(index)).cloned();
+                    Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus)
+                })
                 .collect(),
             button: PowerButton::new(keyboard, virtio.dialer()),
             shared,
             virtio,
+            serial,
             vm,
             memory,
         })
@@ -113,6 +121,7 @@ impl Machine {
             metadata,
             vcpus: Vcpus::start(self.vcpus, self.shared.gate.clone())?,
             virtio: self.virtio,
+            serial: self.serial,
             button: self.button,
             latencies: Arc::default(),
             late: Late::default(),
@@ -125,8 +134,7 @@ impl Machine {
 
 /// The devices at I/O ports.
 fn ports(
-    config: &VmConfig,
-    files: &Files,
+    serial: Option<&Serial>,
     vm: &VmFd,
     ending: &Arc<Ending>,
 ) -> Result<(Bus, Arc<Mutex<I8042>>), StartError> {
@@ -138,18 +146,19 @@ fn ports(
     ports.attach(PanicPort::PORTS, Arc::new(PanicPort::new(ending.clone())))?;
     let sleep = Arc::new(SleepRegister::new(ending.clone()));
     ports.attach(SleepRegister::PORTS, sleep)?;
-    if let Some(serial) = &config.serial {
-        let output = match &serial.serial_out_path {
-            Some(path) => files.open("serial.serial_out_path", path, Access::Append)?,
-            None => {
-                duplicate(1).map_err(StartError::host("standard output for the serial port"))?
-            }
-        };
-        let output = Box::new(Output::new(output, ending.clone()));
-        let serial = SerialPort::new(line(COM1_GSI)?.into_inner(), output);
-        ports.attach(COM1, Arc::new(Mutex::new(serial)))?;
+    if let Some(serial) = serial {
+        ports.attach(COM1, serial.port.clone())?;
     }
     Ok((ports, keyboard))
+}
+
+/// The serial port, if there is to be one.
+fn serial(config: &VmConfig, files: &Files, vm: &VmFd) -> Result<Option<Serial>, StartError> {
+    let Some(serial) = &config.serial else {
+        return Ok(None);
+    };
+    let line = IrqLine::connect(vm, COM1_GSI).map_err(StartError::host("an interrupt line"))?;
+    Serial::new(serial, files, line).map(Some)
 }
 
 /// Random bytes of the host for the guest's own generator.

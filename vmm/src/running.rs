@@ -19,6 +19,7 @@ use crate::keeper::message::{Order, Report};
 use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
 use crate::power_button::PowerButton;
+use crate::serial::Serial;
 use crate::vcpu::Shared;
 use crate::vcpus::Vcpus;
 use crate::virtio::Virtio;
@@ -39,6 +40,7 @@ pub(crate) struct Running {
     pub metadata: Metadata,
     pub vcpus: Vcpus,
     pub virtio: Virtio,
+    pub serial: Option<Serial>,
     pub button: PowerButton,
     pub latencies: Arc<Latencies>,
     /// Changes of devices that were not waited for to their end.
@@ -76,6 +78,10 @@ impl Running {
             }
         };
         self.vcpus.stop();
+        if let Some(serial) = self.serial.take() {
+            serial.finish();
+        }
+        self.virtio.finish_output();
         metrics::log(&self.shared.counters);
         host.figures.write_last(end.cause);
         Ok(end)
@@ -85,13 +91,20 @@ impl Running {
     fn sources(&self) -> Vec<Source> {
         let mut sources = self.virtio.sources();
         sources.push(Source::new("vcpu", self.shared.counters.clone()));
+        if let Some(serial) = &self.serial {
+            sources.push(Source::new("uart", serial.counters.clone()));
+        }
         sources.push(Source::new("latencies_us", self.latencies.clone()));
         sources
     }
 
-    fn event_loop(&self, bell: Bell) -> Result<Loop, StartError> {
+    fn event_loop(&mut self, bell: Bell) -> Result<Loop, StartError> {
         let mut events = Loop::new_with_capacity(EVENTS)?;
         events.add_subscriber(Box::new(bell));
+        let input = self.serial.as_mut().and_then(|serial| serial.input.take());
+        if let Some(input) = input {
+            events.add_subscriber(Box::new(input));
+        }
         for transport in self.virtio.transports() {
             events.add_subscriber(Box::new(transport));
         }

@@ -13,6 +13,7 @@ use hull_devices::GuestMemory;
 use hull_vm_api::ExitCause;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
+use crate::affinity::CpuSet;
 use crate::bus::Bus;
 use crate::ending::Ending;
 use crate::gate::{Gate, Passage};
@@ -51,6 +52,8 @@ pub(crate) struct Vcpu {
     shared: Shared,
     /// It must not go while a vCPU can still run.
     memory: GuestMemory,
+    /// Where on the host it runs, if not anywhere.
+    cpus: Option<CpuSet>,
 }
 
 impl Vcpu {
@@ -62,7 +65,15 @@ impl Vcpu {
             fd,
             shared,
             memory,
+            cpus: None,
         }
+    }
+
+    /// The same on these CPUs of the host.
+    #[must_use]
+    pub(crate) fn on(mut self, cpus: Option<CpuSet>) -> Self {
+        self.cpus = cpus;
+        self
     }
 
     /// Starts the thread that runs it, which holds on to `alive` until it ends.
@@ -75,6 +86,11 @@ impl Vcpu {
             .stack_size(STACK)
             .spawn(move || {
                 let guard = Unwinding(self.shared.ending.clone());
+                if let Some(Err(error)) = self.cpus.as_ref().map(CpuSet::pin) {
+                    // They were there a moment ago.
+                    let detail = format!("vCPU {} cannot run on its CPUs: {error}", self.index);
+                    self.shared.ending.announce_with(ExitCause::Failure, detail);
+                }
                 kick::arm(&mut self.fd);
                 self.run();
                 kick::disarm();

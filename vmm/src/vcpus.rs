@@ -10,14 +10,13 @@ use crate::gate::Gate;
 use crate::kick;
 use crate::vcpu::Vcpu;
 
-/// How long vCPUs may take to come out of the guest. One that writes to a full pipe does not.
+/// How long vCPUs may take to come out of the guest. On a busy host one does not run for a while.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A vCPU did not come out of the guest in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a vCPU did not stand still within {} ms, because it waits for a device: perhaps nobody reads what the serial port writes; \
-     the microVM runs on",
+    "a vCPU did not stand still within {} ms: the host is busy, or a device is; the microVM runs on",
     PATIENCE.as_millis()
 )]
 pub(crate) struct Stuck;

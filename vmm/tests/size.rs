@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::fs;
+
 use common::guest::{Code, WINDOW};
-use common::{Vm, no_kvm};
+use common::{Configured, Vm, no_kvm};
 use hull_vm_api::ExitCause;
+use rustix::process::Signal;
 use serde_json::json;
 
 /// Where the other vCPUs start, in real mode, and the word in which they are counted.
@@ -115,4 +118,95 @@ fn huge_pages_are_used_or_asked_for() {
             "{sentence}"
         );
     }
+}
+
+/// KiB of the guest's memory that the host has given to a process that runs.
+fn given(vm: &Vm) -> u64 {
+    let (mut running, _client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", running.pid())).unwrap();
+    let line = smaps
+        .lines()
+        .find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    running.signal(Signal::INT);
+    running.wait();
+    kib.parse().unwrap()
+}
+
+#[test]
+fn all_memory_is_there_before_the_start_if_it_is_to_be() {
+    if no_kvm() {
+        return;
+    }
+    let vm = Vm::of(&Code::new().print("ready\n").spin()).serial();
+    let lazily = given(&vm);
+    let vm = vm.set("/machine-config/prefault", json!(true));
+    let at_once = given(&vm);
+    assert!(at_once >= 64 << 10, "{at_once} KiB of 64 MiB");
+    assert!(lazily < 32 << 10, "{lazily} KiB without prefault");
+
+    // What the kernel itself takes is never available.
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = total.unwrap().trim().strip_suffix(" kB").unwrap();
+    let mib = total.parse::<u64>().unwrap() >> 10;
+    let vm = vm.set("/machine-config/mem_size_mib", json!(mib));
+    let ended = vm.run();
+    let sentence = ended.refusal(ExitCause::NoResource);
+    let word = format!("prefault wants all of mem_size_mib {mib} at once, and this host can give");
+    assert!(sentence.contains(&word), "{sentence}");
+}
+
+#[test]
+fn each_vcpu_runs_where_it_is_told_to() {
+    if no_kvm() {
+        return;
+    }
+    let vm = Vm::of(&Code::new().print("ready\n").spin())
+        .serial()
+        .set("/machine-config/vcpu_count", json!(3))
+        .set("/machine-config/cpu_affinity", json!([[1], [0, 1], [0]]));
+    let (mut running, _client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let mut seen = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().to_owned()
+        };
+        if field("Name:").starts_with("vcpu") {
+            seen.push((field("Name:"), field("Cpus_allowed_list:")));
+        }
+    }
+    seen.sort();
+    let expected = [("vcpu0", "1"), ("vcpu1", "0-1"), ("vcpu2", "0")];
+    let expected = expected.map(|(name, cpus)| (name.to_owned(), cpus.to_owned()));
+    assert_eq!(seen, expected);
+    running.signal(Signal::INT);
+    running.wait();
+
+    let vm = vm.set("/machine-config/cpu_affinity", json!([[1], [0, 8191], [0]]));
+    let ended = vm.run();
+    let sentence = ended.refusal(ExitCause::BadConfig);
+    assert!(
+        sentence.contains("CPU 8191 for vCPU 1") && sentence.contains("list some of these"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn memory_that_is_plugged_in_is_not_of_reserved_huge_pages() {
+    let vm = Vm::of(&Code::new().power_off())
+        .set("/machine-config/huge_pages", json!("2M"))
+        .set("/memory-hotplug", json!({ "total_size_mib": 128 }));
+    let ended = vm.run();
+    let sentence = ended.refusal(ExitCause::BadConfig);
+    assert!(
+        sentence.contains("memory-hotplug does not go with machine-config.huge_pages 2M"),
+        "{sentence}"
+    );
 }

@@ -1,22 +1,32 @@
-//! A 16550 serial port, for the messages of a kernel that has no other console yet.
+//! A 16550 serial port, for the messages of a kernel that has no other console yet, and for a terminal on it.
 //!
-//! The registers are rust-vmm's; this gives them sizes that can't be wrong, an interrupt, and output by lines instead of a
-//! system call per byte. Output must not wait: what the reader does not take at once is dropped.
+//! The registers are rust-vmm's; this gives them sizes that can't be wrong, an interrupt, input, and output by lines instead of
+//! a system call per byte. Output must not wait: what does not go out at once is dropped, and counted.
 
+mod counters;
+mod lines;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use vm_superio::Trigger;
-use vm_superio::serial::{NoEvents, Serial};
+use vm_superio::serial::{Serial, SerialEvents};
 use vmm_sys_util::eventfd::EventFd;
+
+use crate::rate::RateConfig;
+pub use counters::SerialCounters;
+use lines::Lines;
 
 /// How many ports it has on the bus.
 pub const SERIAL_SIZE: u64 = 8;
-/// Bytes that wait for the end of their line.
-const LINE: usize = 256;
+
+/// Registers: data, interrupt enable and line status.
+const DATA: u8 = 0;
+const INTERRUPT_ENABLE: u8 = 1;
+const LINE_STATUS: u8 = 5;
 
 #[derive(Debug)]
 struct Line(EventFd);
@@ -29,61 +39,59 @@ impl Trigger for Line {
     }
 }
 
-/// Collects a line and writes it at once.
-struct Lines {
-    out: Box<dyn Write + Send>,
-    line: Vec<u8>,
-}
+/// Tells whoever has input that the guest took all of what it had.
+struct Room(Option<EventFd>);
 
-impl Lines {
-    fn send(&mut self) {
-        // A reader that is gone or slow must not hold up the guest.
-        let _ = self
-            .out
-            .write_all(&self.line)
-            .and_then(|()| self.out.flush());
-        self.line.clear();
-    }
-}
+impl SerialEvents for Room {
+    fn buffer_read(&self) {}
 
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for byte in bytes {
-            self.line.push(*byte);
-            if *byte == b'\n' || self.line.len() == LINE {
-                self.send();
-            }
+    fn out_byte(&self) {}
+
+    fn tx_lost_byte(&self) {}
+
+    fn in_buffer_empty(&self) {
+        if let Some(event) = &self.0 {
+            // It cannot fail: the counter is far from full.
+            let _ = event.write(1);
         }
-        Ok(bytes.len())
-    }
-
-    /// The register file flushes after each byte, which would undo the collecting.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
-impl Drop for Lines {
-    fn drop(&mut self) {
-        self.send();
+/// The host's side of a port.
+pub struct SerialBackend {
+    /// Takes the bytes at once, or answers that it would have to wait (`ErrorKind::WouldBlock`).
+    pub out: Box<dyn Write + Send>,
+    /// Becomes readable when there is room for input; of use only with input.
+    pub room: Option<EventFd>,
+    /// Bytes beyond this rate are dropped. Operations do not count.
+    pub rate: RateConfig,
+    /// Where bytes are counted.
+    pub counters: Arc<SerialCounters>,
+}
+
+impl fmt::Debug for SerialBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SerialBackend")
+            .field("rate", &self.rate)
+            .finish_non_exhaustive()
     }
 }
 
 /// A serial port on the I/O bus.
 pub struct SerialPort {
-    serial: Serial<Line, NoEvents, Lines>,
+    serial: Serial<Line, Room, Lines>,
+    /// The guest looked at the line status, and sent nothing since.
+    looked: bool,
 }
 
 impl SerialPort {
-    /// A port that interrupts by an eventfd and writes to `out`, which should not block.
+    /// A port that interrupts by an eventfd.
     #[must_use]
-    pub fn new(interrupt: EventFd, out: Box<dyn Write + Send>) -> Self {
-        let lines = Lines {
-            out,
-            line: Vec::new(),
-        };
+    pub fn new(interrupt: EventFd, backend: SerialBackend) -> Self {
+        let lines = Lines::new(backend.out, &backend.rate, backend.counters);
         Self {
-            serial: Serial::new(Line(interrupt), lines),
+            serial: Serial::with_events(Line(interrupt), Room(backend.room), lines),
+            looked: false,
         }
     }
 
@@ -93,15 +101,42 @@ impl SerialPort {
         data.fill(0xff);
         if let (Some(register), Some(byte)) = (register(offset), data.first_mut()) {
             *byte = self.serial.read(register);
+            if register == LINE_STATUS {
+                // A guest that polls looks once for each byte that it sends; who looks again has sent all.
+                if self.looked {
+                    self.flush();
+                }
+                self.looked = true;
+            }
         }
     }
 
     /// A vCPU writes. Of a wider access only the first byte counts.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
-        if let (Some(register), Some(byte)) = (register(offset), data.first())
-            && let Err(error) = self.serial.write(register, *byte)
-        {
+        let (Some(register), Some(byte)) = (register(offset), data.first()) else {
+            return;
+        };
+        match register {
+            DATA => self.looked = false,
+            // A driver asks for interrupts as long as it has something to send: this may have been all.
+            INTERRUPT_ENABLE => self.flush(),
+            _ => {}
+        }
+        if let Err(error) = self.serial.write(register, *byte) {
             tracing::debug!(?error, "a write to the serial port failed");
+        }
+    }
+
+    /// How many bytes of input there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.serial.fifo_capacity()
+    }
+
+    /// Somebody typed this. What there is no room for is lost, as on a real line.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.serial.enqueue_raw_bytes(bytes) {
+            tracing::debug!(?error, "input of the serial port is lost");
         }
     }
 

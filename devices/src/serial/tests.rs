@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::SerialPort;
+use super::{SerialBackend, SerialCounters, SerialPort};
+use crate::rate::{BucketConfig, RateConfig};
 
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<u8>>>);
@@ -24,9 +25,30 @@ impl Write for Seen {
 
 fn port() -> (SerialPort, Seen, EventFd) {
     let seen = Seen::default();
-    let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
-    let port = SerialPort::new(interrupt.try_clone().unwrap(), Box::new(seen.clone()));
+    let (port, interrupt, _) = port_to(Box::new(seen.clone()), RateConfig::default());
     (port, seen, interrupt)
+}
+
+fn port_to(
+    out: Box<dyn Write + Send>,
+    rate: RateConfig,
+) -> (SerialPort, EventFd, Arc<SerialCounters>) {
+    let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
+    let counters = Arc::new(SerialCounters::default());
+    let backend = SerialBackend {
+        out,
+        room: None,
+        rate,
+        counters: counters.clone(),
+    };
+    let port = SerialPort::new(interrupt.try_clone().unwrap(), backend);
+    (port, interrupt, counters)
+}
+
+fn type_out(port: &mut SerialPort, text: &str) {
+    for byte in text.bytes() {
+        port.write(0, &[byte]);
+    }
 }
 
 #[test]
@@ -55,6 +77,111 @@ fn the_transmitter_is_always_empty() {
     let mut status = [0; 4];
     port.read(5, &mut status);
     assert_eq!(status, [0x60, 0xff, 0xff, 0xff]);
+}
+
+#[test]
+fn a_prompt_is_seen_when_its_driver_or_who_polls_has_sent_all_of_it() {
+    let (mut port, seen, _interrupt) = port();
+    type_out(&mut port, "login: ");
+    assert_eq!(*seen.0.lock().unwrap(), b"");
+    // The driver wants no more interrupts of the transmitter.
+    port.write(1, &[0]);
+    assert_eq!(*seen.0.lock().unwrap(), b"login: ");
+    let mut status = [0];
+    for byte in b"> " {
+        port.read(5, &mut status);
+        port.write(0, &[*byte]);
+    }
+    assert_eq!(*seen.0.lock().unwrap(), b"login: ");
+    port.read(5, &mut status);
+    port.read(5, &mut status);
+    assert_eq!(*seen.0.lock().unwrap(), b"login: > ");
+}
+
+/// Takes a number of lines, and then none.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_not_taken_at_once_is_dropped_and_counted() {
+    let (mut port, _interrupt, counters) = port_to(Box::new(Full(2)), RateConfig::default());
+    type_out(&mut port, "one\ntwo\nthree\nfour\n");
+    assert_eq!(
+        (counters.written_bytes.get(), counters.dropped_bytes.get()),
+        (8, 11)
+    );
+    assert_eq!(counters.rate_limiter_dropped_bytes.get(), 0);
+}
+
+#[test]
+fn bytes_beyond_the_rate_are_dropped_and_counted() {
+    let bucket = BucketConfig {
+        size: 10,
+        one_time_burst: 5,
+        // Nothing comes back while the test runs.
+        refill_time: 1_000_000_000,
+    };
+    let rate = RateConfig {
+        bandwidth: Some(bucket),
+        ops: None,
+    };
+    let seen = Seen::default();
+    let (mut port, _interrupt, counters) = port_to(Box::new(seen.clone()), rate);
+    type_out(&mut port, "0123456\n0123456\n012345\n");
+    assert_eq!(*seen.0.lock().unwrap(), b"0123456\n012345\n");
+    assert_eq!(
+        (
+            counters.written_bytes.get(),
+            counters.rate_limiter_dropped_bytes.get()
+        ),
+        (15, 8)
+    );
+    assert_eq!(counters.dropped_bytes.get(), 0);
+}
+
+#[test]
+fn what_somebody_types_is_read_by_the_guest() {
+    let room = EventFd::new(EFD_NONBLOCK).unwrap();
+    let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
+    let backend = SerialBackend {
+        out: Box::new(io::sink()),
+        room: Some(room.try_clone().unwrap()),
+        rate: RateConfig::default(),
+        counters: Arc::default(),
+    };
+    let mut port = SerialPort::new(interrupt.try_clone().unwrap(), backend);
+    port.write(1, &[1]);
+    let all = port.room();
+    port.receive(b"ls\n");
+    assert_eq!(port.room(), all - 3);
+    assert_eq!(interrupt.read().unwrap(), 1);
+    let mut read = Vec::new();
+    let (mut status, mut byte) = ([0], [0]);
+    loop {
+        port.read(5, &mut status);
+        if status[0] & 1 == 0 {
+            break;
+        }
+        assert!(room.read().is_err(), "there was more to read");
+        port.read(0, &mut byte);
+        read.extend(byte);
+    }
+    assert_eq!(read, b"ls\n");
+    assert_eq!(room.read().unwrap(), 1);
+    // More than fits is lost, and nothing else happens.
+    port.receive(&vec![b'x'; all + 10]);
+    port.receive(b"y");
+    assert_eq!(port.room(), 0);
 }
 
 proptest! {

@@ -1,4 +1,15 @@
 //! vCPUs as KVM makes them, with CPUID, MSRs and registers as the guest is to find them.
+//!
+//! ```text
+//! template.rs  what a configuration changes      apply.rs  how that comes to a vCPU
+//! builtin.rs   what Firecracker's templates hide
+//! ```
+
+mod apply;
+mod builtin;
+mod template;
+
+pub(crate) use template::{TemplateError, Wanted};
 
 use hull_arch::boot::Entry;
 use hull_arch::{Topology, cpuid, msr, regs};
@@ -6,6 +17,15 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry};
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
 use crate::kvm::KvmError;
+
+/// Why there are no vCPUs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CpuError {
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
 
 /// Makes all vCPUs of a machine. The first one starts at `entry`; the others wait until the guest wakes them.
 ///
@@ -16,10 +36,12 @@ pub(crate) fn create(
     vm: &VmFd,
     topology: Topology,
     entry: &Entry,
-) -> Result<Vec<VcpuFd>, KvmError> {
+    wanted: &Wanted,
+) -> Result<Vec<VcpuFd>, CpuError> {
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(KvmError::step("tell its CPUID"))?;
+    let template = wanted.template(&supported)?;
     let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     (0..topology.vcpus())
         .map(|index| {
@@ -30,8 +52,9 @@ pub(crate) fn create(
                 tsc_deadline,
                 tsc_khz: vcpu.get_tsc_khz().ok(),
             };
-            let cpuid = cpuid::normalise(&supported, index, topology, host)
+            let mut cpuid = cpuid::normalise(&supported, index, topology, host)
                 .map_err(|_| KvmError::Cpuid(supported.as_slice().len()))?;
+            template.apply_to_cpuid(&mut cpuid)?;
             vcpu.set_cpuid2(&cpuid)
                 .map_err(KvmError::step("set CPUID"))?;
             set_msrs(&vcpu)?;
@@ -41,6 +64,7 @@ pub(crate) fn create(
             if index == 0 {
                 set_registers(&vcpu, entry)?;
             }
+            template.apply_to_msrs(&vcpu)?;
             Ok(vcpu)
         })
         .collect()

@@ -3,6 +3,10 @@
 //! Private mappings, given page by page: nothing is copied, so that a file can take the place of anonymous memory
 //! and be shared by all machines that start from it.
 
+mod prefault;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 
 use hull_arch::layout;
@@ -15,6 +19,7 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
 
 use crate::kvm::KvmError;
+use prefault::prefault;
 
 /// Bytes in a MiB.
 pub(crate) const MIB: u64 = 1 << 20;
@@ -36,6 +41,28 @@ pub enum MemoryError {
         /// RAM and swap, in MiB.
         there: u64,
     },
+    /// More than the host can give now.
+    #[error(
+        "machine-config.prefault wants all of mem_size_mib {wanted} at once, and this host can give {there} MiB now; lower mem_size_mib, \
+         end something else, or leave prefault out"
+    )]
+    TooLittle {
+        /// As configured, in MiB.
+        wanted: u64,
+        /// What the host has to give, in MiB, swap included.
+        there: u64,
+    },
+    /// The host ran out of it.
+    #[error(
+        "the host gave only a part of the {wanted} MiB that machine-config.prefault wants at once; lower mem_size_mib"
+    )]
+    Prefault {
+        /// As configured, in MiB.
+        wanted: u64,
+        /// The host's answer.
+        #[source]
+        source: io::Error,
+    },
     /// No huge pages reserved.
     #[error(
         "the host has no {0} free huge pages of 2 MiB; reserve them: echo {0} | sudo tee /proc/sys/vm/nr_hugepages"
@@ -55,6 +82,14 @@ pub enum MemoryError {
     Kvm(#[from] KvmError),
 }
 
+/// Looks whether the host has what is wanted at once. That is done where the host can be seen, which is not where the memory is mapped.
+///
+/// # Errors
+/// If it has less.
+pub(crate) fn check(machine: &MachineConfig) -> Result<(), MemoryError> {
+    prefault::check(machine)
+}
+
 /// Maps the memory of a machine.
 ///
 /// # Errors
@@ -69,7 +104,11 @@ pub fn map(machine: &MachineConfig) -> Result<GuestMemory, MemoryError> {
         let size = usize::try_from(size).map_err(|_| MemoryError::TooLarge(wanted))?;
         regions.push(region(machine, base, size)?);
     }
-    GuestMemory::from_regions(regions).map_err(MemoryError::Layout)
+    let memory = GuestMemory::from_regions(regions).map_err(MemoryError::Layout)?;
+    if machine.prefault {
+        prefault(&memory, machine)?;
+    }
+    Ok(memory)
 }
 
 fn region(machine: &MachineConfig, base: GuestAddress, size: usize) -> Result<Region, MemoryError> {
@@ -114,7 +153,7 @@ fn advise(mapping: &vm_memory::MmapRegion<Option<AtomicBitmap>>, huge_pages: Hug
     }
 }
 
-/// Memory of the guest that the host gives only as far as it is touched, whatever its pages.
+/// Memory of the guest besides its RAM, which the host gives as far as it is touched.
 ///
 /// # Errors
 /// If the host does not map it.
@@ -124,15 +163,7 @@ pub(crate) fn lazy(
     size: u64,
 ) -> Result<Region, MemoryError> {
     let size = usize::try_from(size).map_err(|_| MemoryError::TooLarge(size / MIB))?;
-    let pages = match machine.huge_pages {
-        HugePages::Hugetlbfs2M => HugePages::Transparent,
-        pages => pages,
-    };
-    let machine = MachineConfig {
-        huge_pages: pages,
-        ..machine.clone()
-    };
-    region(&machine, base, size)
+    region(machine, base, size)
 }
 
 /// Shows the memory to KVM.

@@ -16,6 +16,7 @@ use hull_devices::net::Counters as NetCounters;
 use hull_devices::net::mmds::MmdsCounters;
 use hull_devices::pmem::PmemCounters;
 use hull_devices::rng::RngCounters;
+use hull_devices::serial::SerialCounters;
 use hull_devices::vsock::VsockCounters;
 
 use super::exits::Exits;
@@ -73,6 +74,7 @@ pub(super) fn absent() -> Vec<Source> {
         zeros::<MmdsCounters>("mmds"),
         zeros::<NetCounters>("net"),
         zeros::<PmemCounters>("pmem"),
+        zeros::<SerialCounters>("uart"),
         zeros::<Exits>("vcpu"),
         zeros::<VsockCounters>("vsock"),
     ]

@@ -50,7 +50,7 @@ pub enum ProbeError {
 /// # Errors
 /// That there is no KVM, or that it runs no guest at all.
 pub fn run() -> Result<HostProfile, ProbeError> {
-    let kvm = kvm::open()?;
+    let kvm = kvm::open(&[])?;
     let (beat, beats) = mpsc::channel();
     let (answer, answers) = mpsc::channel();
     let prober = thread::Builder::new()

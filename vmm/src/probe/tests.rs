@@ -5,7 +5,7 @@ use state::Level;
 
 /// A micro-guest on this host, if it has KVM.
 fn with_guest(test: impl FnOnce(&mut MicroGuest)) {
-    let Ok(kvm) = kvm::open() else {
+    let Ok(kvm) = kvm::open(&[]) else {
         println!("SKIPPED: no usable /dev/kvm");
         return;
     };
@@ -40,13 +40,13 @@ fn a_guest_that_faults_fails_and_the_next_one_runs() {
 
 #[test]
 fn a_guest_that_does_not_end_is_ended() {
-    if kvm::open().is_err() {
+    if kvm::open(&[]).is_err() {
         println!("SKIPPED: no usable /dev/kvm");
         return;
     }
     let (beat, beats) = mpsc::channel();
     let runner = thread::spawn(move || {
-        let kvm = kvm::open().unwrap();
+        let kvm = kvm::open(&[]).unwrap();
         let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
         let mut guest = MicroGuest::new(&kvm, &supported, beat).unwrap();
         // jmp to itself
@@ -59,7 +59,7 @@ fn a_guest_that_does_not_end_is_ended() {
 
 #[test]
 fn the_profile_of_this_host_agrees_with_itself() {
-    if kvm::open().is_err() {
+    if kvm::open(&[]).is_err() {
         println!("SKIPPED: no usable /dev/kvm");
         return;
     }

@@ -16,6 +16,7 @@ use super::extra::Extra;
 use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
+use crate::relay::{self, Relay};
 use crate::timeline::{Stage, Timeline};
 
 /// A device, and what changes its rate limits.
@@ -42,6 +43,7 @@ pub(super) struct Opened {
     pub(super) devices: Vec<(Name, Made)>,
     pub(super) dialer: Option<Dialer>,
     pub(super) mmds: Option<Mmds>,
+    pub(super) relays: Vec<Relay>,
 }
 
 /// The devices that a configuration asks for, in the order of their slots: the disks come first.
@@ -78,7 +80,9 @@ pub(super) fn open(
         add(Name::Vsock, Made::unlimited(device));
     }
     if let Some(config) = &config.console {
-        add(Name::Console, Made::unlimited(console(config, files)?));
+        let (console, relay) = console(config, files)?;
+        opened.relays.extend(relay);
+        add(Name::Console, Made::unlimited(console));
     }
     if let Some(config) = &config.entropy {
         add(Name::Entropy, entropy(config)?);
@@ -139,16 +143,20 @@ fn vsock(
     Ok(Vsock::new(settings, backend)?)
 }
 
-fn console(config: &config::Console, files: &Files) -> Result<Console, StartError> {
+fn console(
+    config: &config::Console,
+    files: &Files,
+) -> Result<(Console, Option<Relay>), StartError> {
     let output = files.open("console.output_path", &config.output_path, Access::Append)?;
     let input = match &config.input_path {
         Some(path) => Some(files.open("console.input_path", path, Access::Read)?.into()),
         None => None,
     };
-    let output = output.into();
+    let (output, relay) =
+        relay::output("console", output).map_err(StartError::host("a thread for the console"))?;
     let mut console = Console::new(ConsoleBackend { output, input })?;
     if let (Some(rows), Some(columns)) = (config.rows, config.columns) {
         console.set_size(ConsoleSize { columns, rows });
     }
-    Ok(console)
+    Ok((console, relay))
 }

@@ -36,6 +36,7 @@ use crate::files::Files;
 use crate::kvm::KvmError;
 use crate::legacy::IrqLine;
 use crate::metrics::{InterruptCounters, Source};
+use crate::relay::Relay;
 use crate::timeline::Timeline;
 use devices::Made;
 use lane::{Busy, Lane};
@@ -43,7 +44,7 @@ use lane::{Busy, Lane};
 pub(crate) use devices::pages;
 pub(crate) use extra::Mappings;
 pub(crate) use net::filter;
-pub(crate) use rate::change;
+pub(crate) use rate::{bandwidth, change};
 
 /// Which device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(crate) struct Virtio {
     mmds: Option<Mmds>,
     mappings: Mappings,
     interrupts: Arc<InterruptCounters>,
+    /// Threads that carry output.
+    relays: Vec<Relay>,
 }
 
 #[derive(Debug)]
@@ -136,8 +139,14 @@ impl Virtio {
             mmds: opened.mmds,
             mappings: extra.mappings(),
             interrupts,
+            relays: opened.relays,
         };
         Ok((virtio, extra.memory))
+    }
+
+    /// Brings out what is still on its way, at the machine's end.
+    pub(crate) fn finish_output(&mut self) {
+        self.relays.drain(..).for_each(Relay::finish);
     }
 
     /// All who count something of devices.

@@ -16,6 +16,14 @@ pub(crate) fn change(limiter: &RateLimiter) -> RateConfig {
     }
 }
 
+/// A limit for bytes alone.
+pub(crate) fn bandwidth(limit: Option<&TokenBucket>) -> RateConfig {
+    RateConfig {
+        bandwidth: limit.map(bucket),
+        ops: None,
+    }
+}
+
 fn bucket(bucket: &TokenBucket) -> BucketConfig {
     BucketConfig {
         size: bucket.size,

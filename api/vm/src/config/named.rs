@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BootSection, BootSource, Draft, Drive, HostPath, NetworkInterface, Pmem, Share, VmConfig,
+    BootSection, BootSource, CpuSection, Draft, Drive, HostPath, NetworkInterface, Pmem, Share,
+    VmConfig,
 };
 use crate::request::Request;
 
@@ -68,7 +69,12 @@ impl<B: BootSection> VmConfig<B> {
             add(path, PathUse::Append);
         }
         let input = self.console.as_ref().and_then(|c| c.input_path.as_ref());
-        if let Some(path) = input {
+        let typed = self.serial.as_ref().and_then(|s| s.serial_in_path.as_ref());
+        let template = match &self.cpu_config {
+            Some(CpuSection::File(path)) => Some(path),
+            _ => None,
+        };
+        for path in input.into_iter().chain(typed).chain(template) {
             add(path, PathUse::Read);
         }
         named
@@ -165,8 +171,9 @@ mod tests {
                 "vsock": { "guest_cid": 3, "uds_path": "v" },
                 "logger": { "log_path": "log" },
                 "metrics": { "metrics_path": "metrics" },
-                "serial": { "serial_out_path": "serial" },
-                "console": { "output_path": "out", "input_path": "in" }
+                "serial": { "serial_out_path": "serial", "serial_in_path": "keys" },
+                "console": { "output_path": "out", "input_path": "in" },
+                "cpu-config": "template"
             }"#,
         )
         .unwrap()
@@ -197,6 +204,8 @@ mod tests {
             ("serial", PathUse::Append),
             ("out", PathUse::Append),
             ("in", PathUse::Read),
+            ("keys", PathUse::Read),
+            ("template", PathUse::Read),
         ];
         assert_eq!(told(&config().host_paths()), expected);
     }
