@@ -42,9 +42,6 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Something that the configuration asks for and this program does not have.
-    #[error("{0} is not supported by this hull-vmm; leave it out")]
-    Unsupported(&'static str),
     /// The command line of the kernel.
     #[error(transparent)]
     CommandLine(#[from] TooLong),
@@ -178,6 +175,9 @@ pub enum StartError {
     /// More devices than interrupt lines.
     #[error("there are more devices than interrupt lines; leave some drives out")]
     TooManyDevices,
+    /// A guest that rebooted and cannot be started again.
+    #[error("the guest rebooted, and one of its vCPUs does not stop, so it is not started again")]
+    Stuck,
     /// Two devices at one address, which is a mistake in this program.
     #[error(transparent)]
     Bus(#[from] Overlap),
@@ -205,7 +205,6 @@ impl StartError {
             | Self::Metadata(_)
             | Self::MetadataLimit(_)
             | Self::Config(_)
-            | Self::Unsupported(_)
             | Self::CommandLine(_)
             | Self::NoRoom(_)
             | Self::Hotplug(_)
@@ -234,7 +233,7 @@ impl StartError {
             | Self::Vsock(_)
             | Self::Console(_)
             | Self::Host(..) => ExitCause::NoResource,
-            Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,
+            Self::Stuck | Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,
         }
     }
 }

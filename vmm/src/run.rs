@@ -19,11 +19,11 @@ use crate::keeper::message::Ended;
 use crate::keeper::opening::Opener;
 use crate::keeper::{Api, Broker, Keeper, Plan};
 use crate::log;
+use crate::memory;
 use crate::metrics::Figures;
 use crate::outside::Outside;
 use crate::probe;
 use crate::signals::Signals;
-use crate::supported;
 use crate::timeline::Timeline;
 
 /// No file of JSON that the command line names is longer, in bytes.
@@ -176,7 +176,7 @@ fn configuration(args: &Args, opener: &Opener) -> Result<Option<VmConfig>, Start
     };
     let json = contents("--config-file", path, MAX_CONFIG, opener)?;
     let config = VmConfig::parse(&json)?;
-    supported::check(&config)?;
+    memory::check(&config.machine_config)?;
     Ok(Some(config))
 }
 

@@ -5,9 +5,11 @@ use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
+use hull_vm_api::config::Reboot;
 use hull_vm_api::{Draft, ExitCause, Metadata, Stage};
 use kvm_ioctls::VmFd;
 
@@ -16,9 +18,11 @@ use crate::ending::{End, Ending};
 use crate::error::StartError;
 use crate::keeper::channel::Channel;
 use crate::keeper::message::{Order, Report};
+use crate::machine::Machine;
 use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
 use crate::power_button::PowerButton;
+use crate::restarts::{self, Restarts};
 use crate::serial::Serial;
 use crate::vcpu::Shared;
 use crate::vcpus::Vcpus;
@@ -53,19 +57,50 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Runs the machine to its end, and takes it apart.
+    /// Runs the machine to its end, and takes it apart. A guest that reboots is started again if its configuration says so; a
+    /// triple fault is a reboot as well, since it resets a PC.
     ///
     /// # Errors
-    /// If the host refuses events.
+    /// If the host refuses events, or what the guest needs to start again.
     pub(crate) fn run(mut self, keeper: &mut Channel, host: &mut Host) -> Result<End, StartError> {
+        let mut restarts = Restarts::default();
+        loop {
+            let end = self.live(keeper, host)?;
+            let reset = matches!(end.cause, ExitCause::Reboot | ExitCause::TripleFault);
+            if !reset || self.config.machine_config.reboot != Reboot::Restart {
+                return self.finish(end, host);
+            }
+            let Some(number) = restarts.next(Instant::now()) else {
+                let detail = format!(
+                    "more than {} times within {} s, so it is not started again",
+                    restarts::MOST,
+                    restarts::PERIOD.as_secs()
+                );
+                let (cause, detail) = (end.cause, Some(detail));
+                return self.finish(End { cause, detail }, host);
+            };
+            tracing::info!("{}; starting it again, for the {number}. time", end.cause);
+            host.figures.start_again();
+            self = match self.restart(host) {
+                Ok(running) => running,
+                Err(error) => {
+                    host.figures.write_last(error.cause());
+                    return Err(error);
+                }
+            };
+        }
+    }
+
+    /// Runs the machine until it ends.
+    fn live(&mut self, keeper: &mut Channel, host: &mut Host) -> Result<End, StartError> {
         host.figures
             .measure(self.shared.counters.clone(), self.sources());
-        let bell = Bell::new(&self, keeper);
+        let bell = Bell::new(self, keeper);
         let rang = bell.rang.clone();
         let mut events = self.event_loop(bell)?;
-        let end = loop {
+        loop {
             if let Some(end) = self.shared.ending.get() {
-                break end.clone();
+                return Ok(end.clone());
             }
             let due = host.figures.due();
             let due = due.and_then(|due| i32::try_from(due.as_millis().saturating_add(1)).ok());
@@ -76,13 +111,36 @@ impl Running {
             if rang.take() {
                 self.obey(keeper, host);
             }
-        };
-        self.vcpus.stop();
+        }
+    }
+
+    /// Makes the machine anew from what it is now, and starts that. Everything of the old one goes before.
+    fn restart(self, host: &Host) -> Result<Self, StartError> {
+        let (config, metadata) = (self.config.clone(), self.metadata.clone());
+        let timeline = self.shared.timeline.clone();
+        // Nothing runs without a boot source.
+        let boot_source = config.boot_source.clone().ok_or(StartError::NoConfig)?;
+        self.take_apart().then_some(()).ok_or(StartError::Stuck)?;
+        let whole = config.clone().map_boot_source(|_| boot_source);
+        let machine = Machine::new(&whole, &metadata, &host.files, &timeline)?;
+        machine.start(config, metadata)
+    }
+
+    /// Stops everything, and brings out what is on its way; whether nothing is left.
+    fn take_apart(mut self) -> bool {
+        let stopped = self.vcpus.stop();
         if let Some(serial) = self.serial.take() {
             serial.finish();
         }
         self.virtio.finish_output();
-        metrics::log(&self.shared.counters);
+        stopped
+    }
+
+    /// Takes the machine apart for the last time.
+    fn finish(self, end: End, host: &mut Host) -> Result<End, StartError> {
+        let exits = self.shared.counters.clone();
+        self.take_apart();
+        metrics::log(&exits);
         host.figures.write_last(end.cause);
         Ok(end)
     }

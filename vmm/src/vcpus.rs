@@ -75,17 +75,21 @@ impl Vcpus {
         self.gate.open();
     }
 
-    /// Gets all vCPUs out of the guest and waits for their threads, but not for ever.
-    pub(crate) fn stop(self) {
+    /// Gets all vCPUs out of the guest and waits for their threads, but not for ever; whether all have ended.
+    pub(crate) fn stop(self) -> bool {
         self.gate.close();
         self.kick();
         match self.all_out.recv_timeout(PATIENCE) {
             Err(RecvTimeoutError::Timeout) => {
                 tracing::warn!("a vCPU does not stop; ending without it");
+                false
             }
-            _ => self.threads.into_iter().for_each(|thread| {
-                let _ = thread.join();
-            }),
+            _ => {
+                for thread in self.threads {
+                    let _ = thread.join();
+                }
+                true
+            }
         }
     }
 

@@ -2,14 +2,13 @@
 
 mod common;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::Write;
 
 use common::guest::Code;
-use common::{Configured, Vm, no_kvm};
+use common::{Configured, Vm, fifo, no_kvm};
 use hull_vm_api::request::Action;
 use hull_vm_api::{ExitCause, Stage};
-use rustix::fs::{FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -29,24 +28,6 @@ fn echo() -> Vec<u8> {
         .bytes(&[0xec, 0xee]) // in al, dx; out dx, al
         .bytes(&[0x3c, b'q', 0x75, 0xed]) // cmp al, 'q'; jne to the beginning
         .power_off()
-}
-
-fn fifo(vm: &Vm, name: &str) -> File {
-    let path = vm.path(name);
-    mknodat(
-        rustix::fs::CWD,
-        &path,
-        FileType::Fifo,
-        Mode::RUSR | Mode::WUSR,
-        0,
-    )
-    .unwrap();
-    // Both ways, so that opening waits for nobody.
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap()
 }
 
 /// What was counted of the serial port from the start on; each line of the metrics has what came since the one before.

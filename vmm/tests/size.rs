@@ -124,7 +124,7 @@ fn huge_pages_are_used_or_asked_for() {
 fn given(vm: &Vm) -> u64 {
     let (mut running, _client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
-    let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", running.pid())).unwrap();
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", running.machine())).unwrap();
     let line = smaps
         .lines()
         .find_map(|line| line.strip_prefix("Anonymous:"));
@@ -172,7 +172,7 @@ fn each_vcpu_runs_where_it_is_told_to() {
     let (mut running, _client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
     let mut seen = Vec::new();
-    for task in fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap() {
+    for task in fs::read_dir(format!("/proc/{}/task", running.machine())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use hull_devices::vsock::{Connector, UnixConnector};
@@ -27,8 +28,8 @@ pub(crate) struct Broker {
     socket: OwnedFd,
     opener: Opener,
     grants: Grants,
-    /// The vsock device's socket, whose file goes with the machine.
-    vsock: Option<SocketFile>,
+    /// The vsock device's socket, whose file goes with the machine. A guest that is started again listens at the same one.
+    vsock: Option<(UnixListener, SocketFile)>,
     metrics: Option<File>,
     /// The last words of a process whose sandbox was violated.
     note: Option<String>,
@@ -70,7 +71,12 @@ impl Broker {
         self.grants.lend(named);
     }
 
-    /// The request is answered.
+    /// The request is done, so that the machine may have for ever what it named.
+    pub(crate) fn keep(&mut self) {
+        self.grants.keep();
+    }
+
+    /// The request is refused.
     pub(crate) fn take_back(&mut self) {
         self.grants.take_back();
     }
@@ -132,17 +138,21 @@ impl Broker {
     }
 
     fn listener(&mut self, path: &HostPath) -> Result<OwnedFd, Refusal> {
-        if self.vsock.is_some() {
-            return Err(Refusal::InUse);
-        }
-        let (listener, file) = socket::listen(SocketUse::Vsock, path, &self.opener)?;
-        self.vsock = Some(file);
-        Ok(listener.into())
+        let (listener, _) = match self.vsock.take() {
+            Some(kept) => self.vsock.insert(kept),
+            None => {
+                let made = socket::listen(SocketUse::Vsock, path, &self.opener)?;
+                self.vsock.insert(made)
+            }
+        };
+        let copy = listener.try_clone();
+        copy.map(OwnedFd::from)
+            .map_err(|error| Refusal::host(&error))
     }
 
     fn connect(&self, port: u32) -> Result<OwnedFd, Refusal> {
         let path: PathBuf = match &self.vsock {
-            Some(socket) => socket.path().to_owned(),
+            Some((_, socket)) => socket.path().to_owned(),
             None => return Err(Refusal::NotNamed),
         };
         let connected = UnixConnector::new(path).connect(port);

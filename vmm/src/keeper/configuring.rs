@@ -9,7 +9,7 @@ use super::{Gone, Keeper};
 use crate::error::with_sources;
 use crate::files::Access;
 use crate::log;
-use crate::supported;
+use crate::memory;
 
 /// A machine that was ordered and is not there yet.
 #[derive(Debug)]
@@ -30,10 +30,11 @@ impl Keeper<'_> {
     ) -> Result<Option<Starting>, Gone> {
         // A request that fails changes nothing.
         let mut next = builder.clone();
-        // What nothing looks at is refused where it is put, not when the machine starts.
         let step = next.apply(call.request()).and_then(|step| {
-            let supported = supported::check(next.draft());
-            supported.map_err(|error| Fault::bad_request(with_sources(&error)))?;
+            if let Step::Start(config) = &step {
+                let there = memory::check(&config.machine_config);
+                there.map_err(|error| not_started(&with_sources(&error)))?;
+            }
             Ok(step)
         });
         let answer = match step {

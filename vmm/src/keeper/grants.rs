@@ -26,7 +26,12 @@ impl Grants {
         self.passing = named;
     }
 
-    /// The request is answered.
+    /// The request is answered, and what it named is part of the machine from now on: it needs that again if its guest reboots.
+    pub(crate) fn keep(&mut self) {
+        self.lasting.append(&mut self.passing);
+    }
+
+    /// The request is refused.
     pub(crate) fn take_back(&mut self) {
         self.passing.clear();
     }
@@ -106,13 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_names_is_lent_until_its_answer() {
+    fn what_a_request_names_is_lent_until_its_answer_and_then_kept_or_not() {
         let mut grants = Grants::default();
         grants.set(vec![named("disk", PathUse::Read)]);
         grants.lend(vec![named("new", PathUse::Read)]);
         assert!(grants.permit(&file("new", Access::Read)));
         grants.take_back();
         assert!(!grants.permit(&file("new", Access::Read)));
+        grants.lend(vec![named("new", PathUse::Read)]);
+        grants.keep();
+        grants.take_back();
+        assert!(grants.permit(&file("new", Access::Read)));
         assert!(grants.permit(&file("disk", Access::Read)));
     }
 }

@@ -240,7 +240,10 @@ impl Keeper<'_> {
                 }
             }
             (Report::Answer(answer), Stage::Running(under_way)) if under_way.is_some() => {
-                self.broker.take_back();
+                match answer {
+                    Ok(_) => self.broker.keep(),
+                    Err(_) => self.broker.take_back(),
+                }
                 if let Some(call) = under_way.take() {
                     let reply = match call.request() {
                         Request::GetMetrics => Reply::Metrics,

@@ -28,7 +28,7 @@ use crate::log;
 use crate::timeline::Timeline;
 use api::Asked;
 use exits::{Exit, Exits};
-use own::{LoggerCounters, StartupCounters};
+use own::{LoggerCounters, MachineCounters, StartupCounters};
 
 pub(crate) use own::{InterruptCounters, Latencies};
 pub(crate) use sections::Source;
@@ -43,6 +43,7 @@ pub(crate) struct Figures {
     timeline: Arc<Timeline>,
     startup: Arc<StartupCounters>,
     logger: Arc<LoggerCounters>,
+    restarts: Arc<MachineCounters>,
     asked: Asked,
     /// What the two last are made of.
     counted: Counted,
@@ -77,15 +78,18 @@ impl Figures {
     pub(crate) fn new(id: &str, timeline: Arc<Timeline>) -> Self {
         let startup = Arc::<StartupCounters>::default();
         let logger = Arc::<LoggerCounters>::default();
+        let restarts = Arc::<MachineCounters>::default();
         let asked = Asked::default();
         let mut own = asked.sources();
         own.push(Source::new("api_server", startup.clone()));
         own.push(Source::new("logger", logger.clone()));
+        own.push(Source::new("machine", restarts.clone()));
         Self {
             id: id.to_owned(),
             timeline,
             startup,
             logger,
+            restarts,
             asked,
             counted: Counted::default(),
             own,
@@ -135,6 +139,21 @@ impl Figures {
     pub(crate) fn measure(&mut self, exits: Arc<Exits>, machine: Vec<Source>) {
         self.exits = Some(exits);
         self.machine = machine;
+    }
+
+    /// The machine's guest is about to be started again, in another machine: what this one counted is written now.
+    pub(crate) fn start_again(&mut self) {
+        self.restarts.restarts.count();
+        if let Err(error) = self.write(None) {
+            tracing::warn!("metrics could not be written: {error}");
+        }
+        self.exits = None;
+        self.machine.clear();
+        // The next one begins to count where this one did.
+        let own = json::since(&json::Before::new(), &sections::collect(&self.own)).1;
+        if let Some(to) = &mut self.to {
+            to.before.retain(|section, _| own.contains_key(section));
+        }
     }
 
     /// Sends them to this file from now on.

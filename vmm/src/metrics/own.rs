@@ -24,6 +24,14 @@ counters! {
 }
 
 counters! {
+    /// What became of the machine.
+    pub(crate) struct MachineCounters {
+        /// Reboots after which the guest was started again.
+        pub(crate) restarts: Counter,
+    }
+}
+
+counters! {
     /// What was not written down.
     pub(crate) struct LoggerCounters {
         /// Metrics that could not be written.

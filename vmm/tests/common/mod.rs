@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use hull_vm_api::{Client, ExitCause};
+use rustix::fs::{FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,14 @@ pub(crate) fn no_kvm() -> bool {
         println!("SKIPPED: no usable /dev/kvm");
     }
     !usable
+}
+
+/// A named pipe in the machine's directory, open for both ways, so that nobody waits for the other end.
+pub(crate) fn fifo(vm: &Vm, name: &str) -> fs::File {
+    let (path, mode) = (vm.path(name), Mode::RUSR | Mode::WUSR);
+    mknodat(rustix::fs::CWD, &path, FileType::Fifo, mode, 0).unwrap();
+    let mut options = fs::File::options();
+    options.read(true).write(true).open(path).unwrap()
 }
 
 /// A file that `make kernel` or `cargo xtask agent` makes.
@@ -193,6 +202,17 @@ impl Running {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(self.0.as_ref().unwrap())
+    }
+
+    /// The process that has the guest: the child of the one that was started.
+    pub(crate) fn machine(&self) -> String {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap();
+        let mut children = children.split_whitespace();
+        let machine = children.next().expect("the machine's process").to_owned();
+        assert_eq!(children.next(), None, "more than one process");
+        machine
     }
 
     /// Reads standard output until this line is complete.
