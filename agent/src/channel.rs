@@ -220,7 +220,7 @@ impl Channel {
         let before = self.outgoing.len();
         let mut more = false;
         for output in &mut process.outputs {
-            let progress = output.pump(&mut self.outgoing, ended);
+            let progress = output.pump(&mut self.outgoing);
             more |= progress == Progress::Sent;
         }
         // A short read has emptied the stream; the next one would only find that out.

@@ -75,6 +75,16 @@ impl Process {
         }
     }
 
+    /// Takes note of its end. With the first process all others of its pid namespace have ended, too.
+    pub(crate) fn end(&mut self, ended: Ended) {
+        let alone = matches!(self.place, Place::NewContainer { .. });
+        self.input.finish();
+        for output in &mut self.outputs {
+            output.process_ended(alone);
+        }
+        self.ended = Some(ended);
+    }
+
     /// What `status` of `wait` means for this process.
     pub(crate) fn exit_status(&self, status: WaitStatus) -> ExitStatus {
         if let Some(signal) = status.terminating_signal() {

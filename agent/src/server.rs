@@ -218,8 +218,7 @@ impl Server {
                         .cgroup
                         .as_ref()
                         .is_some_and(Cgroup::was_out_of_memory);
-                process.input.finish();
-                process.ended = Some(Ended {
+                process.end(Ended {
                     status: exit,
                     oom_killed,
                     at_us: time::since_boot_us(),

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use hull_agent_protocol::{MAX_DATA, Overrun, ReceiveWindow, SendWindow, Stream, TtySize, header};
-use rustix::io::{Errno, write};
+use rustix::io::{Errno, ioctl_fionread, write};
 
 use super::stdio;
 use crate::sys::read;
@@ -13,9 +13,8 @@ use crate::sys::read;
 /// What ends input on a terminal: the character EOT, as Ctrl-D sends it.
 const END_OF_FILE: u8 = 4;
 
-/// What a pipe or a terminal can hold. So much may have been written before the process ended; what
-/// comes after that was written by another that still has the stream open.
-const HELD_AT_EXIT: usize = 128 * 1024;
+/// More than a terminal can hold, which does not tell how much it does.
+const HELD_BY_TERMINAL: usize = 128 * 1024;
 
 /// Standard input.
 #[derive(Debug)]
@@ -151,8 +150,8 @@ pub(crate) struct Output {
     stream: Stream,
     source: Option<Rc<OwnedFd>>,
     window: SendWindow,
-    /// How much is still read of a stream whose process has ended.
-    after_exit: usize,
+    /// How much is still read, once the process has ended.
+    after_exit: Option<usize>,
 }
 
 /// What came of reading a stream.
@@ -173,7 +172,7 @@ impl Output {
             stream,
             source: Some(source),
             window,
-            after_exit: HELD_AT_EXIT,
+            after_exit: None,
         }
     }
 
@@ -206,9 +205,25 @@ impl Output {
         self.source = None;
     }
 
-    /// Reads what is there into one frame at the end of `outgoing`. `ended`: the process is gone, so
-    /// what is not there now will not come.
-    pub(crate) fn pump(&mut self, outgoing: &mut Vec<u8>, ended: bool) -> Progress {
+    /// The process has ended. `alone`: nobody else can write to the stream, so it is read to its end; otherwise
+    /// only what is in it now was the process's, and the rest is that of others who still have it open.
+    pub(crate) fn process_ended(&mut self, alone: bool) {
+        let held = |source: &OwnedFd| match rustix::termios::isatty(source) {
+            true => HELD_BY_TERMINAL,
+            false => ioctl_fionread(source)
+                .ok()
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(HELD_BY_TERMINAL),
+        };
+        self.after_exit = match &self.source {
+            Some(source) if !alone => Some(held(source)),
+            _ => Some(usize::MAX),
+        };
+    }
+
+    /// Reads what is there into one frame at the end of `outgoing`. Once the process has ended, what is not there
+    /// now will not come.
+    pub(crate) fn pump(&mut self, outgoing: &mut Vec<u8>) -> Progress {
         let Some(source) = &self.source else {
             return Progress::Blocked;
         };
@@ -216,9 +231,7 @@ impl Output {
         if limit == 0 {
             return Progress::Blocked;
         }
-        if ended {
-            limit = limit.min(self.after_exit);
-        }
+        limit = limit.min(self.after_exit.unwrap_or(limit));
         // The header's place is kept before the data comes, so that the data need not be moved.
         let start = outgoing.len();
         outgoing.extend_from_slice(&header(self.stream, 0));
@@ -233,12 +246,12 @@ impl Output {
                     *place = header(self.stream, count);
                 }
                 self.window.sent(count);
-                if ended {
-                    self.after_exit -= count;
+                if let Some(left) = &mut self.after_exit {
+                    *left = left.saturating_sub(count);
                 }
                 Progress::Sent
             }
-            Err(Errno::AGAIN | Errno::INTR) if !ended => {
+            Err(Errno::AGAIN | Errno::INTR) if self.after_exit.is_none() => {
                 outgoing.truncate(start);
                 Progress::Blocked
             }

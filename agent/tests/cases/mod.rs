@@ -20,6 +20,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         streams::a_flood_is_neither_lost_nor_held,
     ),
     (
+        "streams::a_large_pipe_that_is_full_at_the_exit_is_read_to_its_end",
+        streams::a_large_pipe_that_is_full_at_the_exit_is_read_to_its_end,
+    ),
+    (
         "streams::input_of_megabytes_comes_back",
         streams::input_of_megabytes_comes_back,
     ),
@@ -106,6 +110,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "environment::files_of_etc_are_mounted",
         environment::files_of_etc_are_mounted,
+    ),
+    (
+        "environment::run_is_in_memory_and_begins_as_the_image_s",
+        environment::run_is_in_memory_and_begins_as_the_image_s,
     ),
     (
         "environment::the_kernel_is_protected",

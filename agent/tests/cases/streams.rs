@@ -1,8 +1,13 @@
 //! Standard streams: pipes, terminals, flow control.
 
-use hull_agent_protocol::{ExitStatus, Stdio, Stream, TtySize};
+use std::fs::File;
 
-use crate::common::{Note, Outcome, start};
+use hull_agent_protocol::{ExitStatus, Place, Stdio, Stream, TtySize};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::common::{Note, Outcome, Session, start};
 use crate::sandbox::{Machine, finish, run};
 
 const OK: Outcome = Outcome::Exited(ExitStatus::Code(0));
@@ -47,6 +52,46 @@ pub(crate) fn a_flood_is_neither_lost_nor_held() {
     assert_eq!(machine.session.outcome(), OK);
     assert_eq!(machine.session.stdout.len(), count);
     assert!(machine.session.stdout.iter().all(|byte| *byte == b'y'));
+}
+
+/// A program may make its pipe as large as 1 MiB, fill it and end before anybody has read it.
+pub(crate) fn a_large_pipe_that_is_full_at_the_exit_is_read_to_its_end() {
+    let count = 900_000;
+    let script = format!("read go; head -c {count} /dev/zero; exit 5");
+    let mut machine = Machine::started(start(&["sh", "-c", &script]));
+    fill_and_end(&mut machine.session, count);
+
+    let mut machine = Machine::started(start(&["cat"]));
+    machine.session.started();
+    let mut beside = machine.another();
+    // Something else keeps the pipe open.
+    let mut start = start(&["sh", "-c", &format!("sleep 1000 & {script}")]);
+    start.place = Place::Beside;
+    beside.end.start(start).unwrap();
+    fill_and_end(&mut beside, count);
+}
+
+fn fill_and_end(session: &mut Session, count: usize) {
+    session.eager = false;
+    let pid = session.started();
+    let process = Pid::from_raw(pid.cast_signed()).unwrap();
+    let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+    // The program would do it itself if busybox could.
+    let pipe = File::options()
+        .write(true)
+        .open(format!("/proc/{pid}/fd/1"));
+    fcntl_setpipe_size(pipe.unwrap(), 1 << 20).unwrap();
+    assert_eq!(session.end.stdin(b"go\n"), 3);
+    let window = usize::try_from(Stream::Stdout.window()).unwrap();
+    while session.unconsumed < window {
+        assert_ne!(session.next(), Note::StdinRoom);
+    }
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], None).unwrap();
+
+    session.eager = true;
+    session.end.consumed(Stream::Stdout, window);
+    assert_eq!(session.outcome(), Outcome::Exited(ExitStatus::Code(5)));
+    assert_eq!(session.stdout.len(), count);
 }
 
 pub(crate) fn input_of_megabytes_comes_back() {

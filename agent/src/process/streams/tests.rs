@@ -92,39 +92,63 @@ fn output_stops_at_the_window_and_goes_on_with_credit() {
     let mut sent = 0;
     while output.waits_for().is_some() {
         process.write_all(&[1; 4096]).unwrap();
-        assert_eq!(output.pump(&mut outgoing, false), Progress::Sent);
+        assert_eq!(output.pump(&mut outgoing), Progress::Sent);
         sent += data(&outgoing).len();
         outgoing.clear();
     }
     assert_eq!(sent, window);
     process.write_all(b"more").unwrap();
-    assert_eq!(output.pump(&mut outgoing, false), Progress::Blocked);
+    assert_eq!(output.pump(&mut outgoing), Progress::Blocked);
     output.credit(2).unwrap();
-    assert_eq!(output.pump(&mut outgoing, false), Progress::Sent);
+    assert_eq!(output.pump(&mut outgoing), Progress::Sent);
     assert_eq!(data(&outgoing), b"mo");
+}
+
+/// Everything that comes from now on.
+fn rest(output: &mut Output) -> Vec<u8> {
+    let (mut all, mut outgoing) = (Vec::new(), Vec::new());
+    while output.pump(&mut outgoing) == Progress::Sent {
+        let data = data(&outgoing);
+        output.credit(u32::try_from(data.len()).unwrap()).unwrap();
+        all.extend(data);
+        outgoing.clear();
+    }
+    all
 }
 
 #[test]
 fn after_the_exit_what_was_written_comes_and_a_stranger_does_not_hold_it_up() {
     let (mut output, mut stranger) = output();
     stranger.write_all(b"last words").unwrap();
-    let mut outgoing = Vec::new();
-    assert_eq!(output.pump(&mut outgoing, true), Progress::Sent);
-    assert_eq!(data(&outgoing), b"last words");
+    output.process_ended(false);
     // The stranger keeps the pipe open, and even goes on writing.
-    assert_eq!(output.pump(&mut outgoing, true), Progress::Ended);
+    stranger.write_all(b"of another").unwrap();
+    assert_eq!(rest(&mut output), b"last words");
     assert!(!output.is_open());
 }
 
 #[test]
 fn a_stranger_who_floods_is_cut_off() {
     let (mut output, mut stranger) = output();
+    output.process_ended(false);
     let mut outgoing = Vec::new();
     for _ in 0..1000 {
         let _ = stranger.write(&[1; 4096]);
-        if output.pump(&mut outgoing, true) == Progress::Ended {
+        if output.pump(&mut outgoing) == Progress::Ended {
             return;
         }
     }
     panic!("the exit was never reported");
+}
+
+#[test]
+fn a_pipe_that_was_made_larger_loses_nothing_at_the_exit() {
+    for alone in [true, false] {
+        let (mut output, mut process) = output();
+        let size = rustix::pipe::fcntl_setpipe_size(&process, 1 << 20).unwrap();
+        process.write_all(&vec![7; size]).unwrap();
+        output.process_ended(alone);
+        assert_eq!(rest(&mut output).len(), size, "alone: {alone}");
+        assert!(!output.is_open());
+    }
 }
