@@ -37,6 +37,11 @@ impl Places {
         self.base.join("devices")
     }
 
+    /// The container's `/run` while it is being made.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.base.join("run")
+    }
+
     /// The whole tree of control groups.
     pub(crate) fn cgroup(&self) -> PathBuf {
         self.base.join("cgroup")

@@ -7,6 +7,7 @@ mod devices;
 mod files;
 mod inside;
 mod overlay;
+mod run;
 mod tmpfs;
 mod volumes;
 
@@ -45,9 +46,8 @@ pub(crate) fn compose(places: &Places, configure: &Configure) -> Result<Root> {
     let directory = openat(CWD, &path, flags, Mode::empty())
         .explain(FailureKind::Mount, || "open the container's root".into())?;
 
-    for name in ["proc", "run"] {
-        inside::directory(&directory, name)?;
-    }
+    inside::directory(&directory, "proc")?;
+    run::mount_run(places, &directory)?;
     devices::attach(places, &directory)?;
     mount_sys(&directory, configure.privileged)?;
     for volume in &configure.volumes {

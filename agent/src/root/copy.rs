@@ -20,6 +20,13 @@ const MAX_XATTR: usize = 64 * 1024;
 
 /// Copies the directory `from` and everything in it to `to`, which must not exist.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    mkdirat(CWD, to, Mode::from_raw_mode(0o700))?;
+    copy_into(from, to)
+}
+
+/// Copies everything in the directory `from`, and what belongs to itself, to the empty directory `to`.
+pub(super) fn copy_into(from: &Path, to: &Path) -> Result<()> {
+    let top = to;
     let mut linked: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
     // Directories get their times last, when nothing is put into them any more.
     let mut directories = Vec::new();
@@ -35,7 +42,9 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
             }
             linked.insert(identity, to.clone());
         }
-        make_like(&from, &to, &stat, kind)?;
+        if to != top {
+            make_like(&from, &to, &stat, kind)?;
+        }
         if kind == FileType::Directory {
             for name in names(&from)? {
                 ahead.push((from.join(&name), to.join(&name)));

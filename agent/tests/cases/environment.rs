@@ -172,6 +172,25 @@ pub(crate) fn files_of_etc_are_mounted() {
     assert_eq!(output(shell(script)), expected);
 }
 
+pub(crate) fn run_is_in_memory_and_begins_as_the_image_s() {
+    let script = "mount | grep ' on /run ' | cut -d' ' -f5; stat -c '%n %a %u %F' /run /run/*; cat /run/app/said; \
+                  readlink /run/link; echo 1 > /run/app.pid && echo written";
+    let seen = output_with(shell(script), |machine, configure| {
+        let run = machine.image().join("run");
+        fs::create_dir(run.join("app")).unwrap();
+        fs::write(run.join("app/said"), "by the image\n").unwrap();
+        symlink("app/said", run.join("link")).unwrap();
+        std::os::unix::fs::chown(run.join("app"), Some(1000), None).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o2775);
+        fs::set_permissions(run.join("app"), mode).unwrap();
+        // As on a host that was started: it is writable where the root is not.
+        configure.root.read_only = true;
+    });
+    let expected = "tmpfs\n/run 755 0 directory\n/run/app 2775 1000 directory\n\
+                    /run/link 777 0 symbolic link\nby the image\napp/said\nwritten\n";
+    assert_eq!(seen, expected);
+}
+
 pub(crate) fn the_kernel_is_protected() {
     let script = "echo 1 2>&1 > /proc/sys/kernel/hostname; cat /proc/keys /proc/timer_list; \
                   ls /sys/firmware; mkdir /sys/fs/cgroup/x 2>&1; mount -t tmpfs t /tmp 2>&1; \
@@ -265,9 +284,9 @@ pub(crate) fn a_disk_keeps_what_is_written() {
         })
     };
     let first = run(
-        "echo kept > /kept; echo too > /data/too; mkdir /bin/d; echo gone > /etc/plain; echo ok",
+        "echo kept > /kept; echo too > /data/too; mkdir /bin/d; echo gone > /etc/plain; echo 7 > /run/stale.pid; echo ok",
     );
-    let second = run("cat /kept /data/too /data/sub/file; ls -d /bin/d");
+    let second = run("cat /kept /data/too /data/sub/file; ls -d /bin/d; ls /run");
     let unmounted = std::process::Command::new("umount")
         .arg(&mounted)
         .status()
