@@ -26,13 +26,29 @@ pub(crate) struct Layer {
     pub(crate) journal: bool,
 }
 
+/// The usual size, 10 GiB.
+const USUAL: u64 = 10 << 30;
+/// The smallest that ext4 with its journal leaves some room of.
+const LEAST: u64 = 32 << 20;
+/// Far more than ext4 without `64bit` needs to number its blocks (16 TiB), and than anybody writes from one machine.
+const MOST: u64 = 1 << 40;
+/// Sizes are multiples of this, so that there are not many templates of nearly one size.
+const GRANULE: u64 = 1 << 20;
+
+/// A size that no writable layer can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("--storage-opt size={0} is out of range: a container's disk has from 32m to 1t")]
+pub struct InvalidDisk(u64);
+
 impl Layer {
-    /// The usual size.
-    pub(crate) fn new(journal: bool) -> Self {
-        Self {
-            size: 10 << 30,
-            journal,
+    /// One of this size in bytes, rounded up, or of the usual one.
+    pub(crate) fn new(size: Option<u64>, journal: bool) -> Result<Self, InvalidDisk> {
+        let asked = size.unwrap_or(USUAL);
+        if !(LEAST..=MOST).contains(&asked) {
+            return Err(InvalidDisk(asked));
         }
+        let size = asked.next_multiple_of(GRANULE);
+        Ok(Self { size, journal })
     }
 }
 

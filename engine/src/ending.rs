@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::Error;
 use crate::container::{Held, Shelf, Status};
+use crate::control::Control;
 use crate::handle::{Exit, Handle, Phase};
 use crate::plan::Plan;
 use crate::running::{Running, epitaph};
@@ -25,7 +26,12 @@ const SHUTDOWN: Duration = Duration::from_secs(60);
 const KILLED: u8 = 137;
 
 /// Stays with a container until nothing of it runs any more.
-pub(crate) async fn see_to_the_end(running: Running, shelf: Shelf, handle: Arc<Handle>) {
+pub(crate) async fn see_to_the_end(
+    running: Running,
+    control: Control,
+    shelf: Shelf,
+    handle: Arc<Handle>,
+) {
     let Running {
         plan,
         machine,
@@ -59,6 +65,7 @@ pub(crate) async fn see_to_the_end(running: Running, shelf: Shelf, handle: Arc<H
     }
     machine.kill();
     machine.ended().await;
+    drop(control);
     settle(plan, &shelf);
     handle.phase.send_replace(Phase::Settled(exit));
 }
@@ -71,15 +78,18 @@ pub(crate) fn never_started(plan: Plan, shelf: &Shelf, handle: &Handle, error: &
         metrics: None,
         error: sentence(error),
     };
-    let written = plan.held.directory().state().and_then(|mut state| {
-        state.status = Status::Created;
-        state.exit_code = Some(exit.code);
-        state.error.clone_from(&exit.error);
-        state.vmm = None;
-        state.started = None;
-        plan.held.write_state(&state)
-    });
-    report(written, "the state of a container was not written");
+    // One that goes at once needs no state, for which there may be no room.
+    if !plan.record.config.auto_remove {
+        let written = plan.held.directory().state().and_then(|mut state| {
+            state.status = Status::Created;
+            state.exit_code = Some(exit.code);
+            state.error.clone_from(&exit.error);
+            state.vmm = None;
+            state.started = None;
+            plan.held.write_state(&state)
+        });
+        report(written, "the state of a container was not written");
+    }
     settle(plan, shelf);
     handle.phase.send_replace(Phase::Settled(exit));
 }

@@ -15,7 +15,9 @@ use hull_image::{Store, Use};
 use rustix::process::Signal;
 
 use crate::attachment::{self, Attachment};
-use crate::container::{self, ContainerConfig, ContainerId, Record, Shelf, State, Status};
+use crate::container::{self, ContainerConfig, ContainerId, Record, Removal, Shelf, State, Status};
+use crate::control::{self, Control};
+use crate::disk::Layer;
 use crate::doctor;
 use crate::handle::{Exit, Handle, Phase};
 use crate::host::{Capacity, GuestKernel};
@@ -108,6 +110,7 @@ impl Engine {
         }
         spec::check(config)?;
         Shape::fit(config.memory, config.nano_cpus, Capacity::measure(true))?;
+        Layer::new(config.disk, true)?;
         Ok(())
     }
 
@@ -146,12 +149,14 @@ impl Engine {
             record.config.nano_cpus,
             Capacity::measure(true),
         )?;
+        let layer = Layer::new(record.config.disk, !record.config.auto_remove)?;
         let plan = Plan {
             held,
             record,
             image,
             merged: merged?,
             shape,
+            layer,
         };
         self.handles()
             .insert(created.id.clone(), Arc::new(Handle::new(plan)));
@@ -186,16 +191,19 @@ impl Engine {
             });
         };
         let ready = async {
+            let runtime = running::make_runtime(&self.shelf, id)?;
+            let control = Control::listen(&runtime, Arc::clone(&handle))
+                .map_err(running::unbound(&runtime, control::SOCKET))?;
             let programs = self.programs.clone().map_or_else(Programs::find, Ok)?;
             let profile = doctor::load_or_probe(&programs.vmm, self.paths.root()).await?;
             let kernel = GuestKernel::of(&profile);
             let config = &pending.plan.record.config;
             let capacity = Capacity::measure(kernel.fast);
             pending.plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
-            Ok::<_, Error>((programs, kernel))
+            Ok::<_, Error>((control, programs, kernel))
         };
         let started = match ready.await {
-            Ok((programs, kernel)) => {
+            Ok((control, programs, kernel)) => {
                 timing.step("host profile");
                 let around = Surroundings {
                     shelf: &self.shelf,
@@ -204,13 +212,15 @@ impl Engine {
                     kernel: &kernel,
                     kill: &handle.kill,
                 };
-                running::start(pending, around, &mut timing).await
+                let started = running::start(pending, around, &mut timing).await;
+                started.map(|running| (running, control))
             }
             Err(error) => Err((pending.plan, error)),
         };
         match started {
-            Ok(running) => {
-                tokio::spawn(ending::see_to_the_end(running, self.shelf.clone(), handle));
+            Ok((running, control)) => {
+                let shelf = self.shelf.clone();
+                tokio::spawn(ending::see_to_the_end(running, control, shelf, handle));
                 Ok(timing)
             }
             Err((plan, error)) => {
@@ -319,76 +329,67 @@ impl Engine {
                 .remove(held, &record)
                 .map_err(Error::io("remove", path));
         }
-        let shelf = self.shelf.clone();
-        let remove = move || -> io::Result<bool> {
-            let running = |state: &State| state.status == Status::Running;
-            while let Ok(state) = directory.state() {
-                if let Some(held) = directory.try_hold()? {
-                    let record = directory.record()?;
-                    shelf.remove(held, &record)?;
-                    return Ok(true);
-                }
-                if !force {
-                    return Ok(false);
-                }
-                // Its owner sees the machine die, writes that down and lets go.
-                if let Some(vmm) = state.vmm.filter(|_| running(&state)) {
-                    vmm.signal(Signal::KILL);
-                }
-                directory.wait_released()?;
+        loop {
+            let (shelf, wanted) = (self.shelf.clone(), id.clone());
+            let removed = blocking(move || shelf.remove_unowned(&wanted)).await;
+            match removed.map_err(Error::io("remove", &path))? {
+                Removal::Removed | Removal::Gone => return Ok(()),
+                Removal::Owned => {}
             }
-            Ok(true)
-        };
-        let removed = tokio::task::spawn_blocking(remove)
-            .await
-            .map_err(io::Error::other);
-        match removed
-            .and_then(|removed| removed)
-            .map_err(Error::io("remove", path))?
-        {
-            true => Ok(()),
-            false => Err(Error::Running(id.short().to_owned())),
+            // What has ended is given up by its owner in a moment, when its machine is off.
+            let status = directory.state().map(|state| state.status);
+            if force {
+                self.end_by_force(id).await;
+            } else if !matches!(status, Ok(Status::Exited)) {
+                return Err(Error::Running(id.short().to_owned()));
+            }
+            self.released(id).await?;
         }
     }
 
     /// Asks a container to stop by the signal that its image or its maker chose for that, and ends its
-    /// machine when it has not after `patience`. It may be another process's.
+    /// machine when it has not after `patience`. It may be another process's. Returns when nothing of it runs.
     pub async fn stop(&self, id: &ContainerId, patience: Duration) -> Result<(), Error> {
         let directory = self.shelf.directory(id);
-        let path = directory.path().to_owned();
-        let read = Error::io("read", path.clone());
+        let read = Error::io("read", directory.path());
         let (record, state) = match (directory.record(), directory.state()) {
             (Ok(record), Ok(state)) => (record, state),
             (Err(error), _) | (_, Err(error)) => return Err(read(error)),
         };
-        if state.status != Status::Running {
-            return Ok(());
+        if state.status != Status::Exited {
+            let signal = control::Ask::Signal(record.stop_signal);
+            let asked = control::ask(&self.shelf.runtime(id), signal).await;
+            if asked.is_err() && state.status == Status::Created {
+                // Nobody has begun to start it.
+                return Ok(());
+            }
         }
-        // Its owner passes on what it is sent, except for what nobody can: that ends the machine. The
-        // owner has no use for a real-time signal, so that these become SIGTERM.
-        let signal = Signal::from_named_raw(record.stop_signal.into()).unwrap_or(Signal::TERM);
-        let receiver = if signal == Signal::KILL {
-            state.vmm
-        } else {
-            state.owner
-        };
-        if let Some(process) = receiver {
-            process.signal(signal);
-        }
-        let mut released = tokio::task::spawn_blocking(move || directory.wait_released());
-        let waited = match tokio::time::timeout(patience, &mut released).await {
-            Ok(waited) => waited,
+        let mut released = std::pin::pin!(self.released(id));
+        match tokio::time::timeout(patience, &mut released).await {
+            Ok(released) => released,
             Err(_) => {
-                if let Some(vmm) = state.vmm {
-                    vmm.signal(Signal::KILL);
-                }
+                self.end_by_force(id).await;
                 released.await
             }
-        };
-        let waited = waited
-            .map_err(io::Error::other)
-            .and_then(|released| released);
-        waited.map_err(Error::io("wait for", path))
+        }
+    }
+
+    /// Ends the machine of a container that another process may own. The owner sees it end, writes that down
+    /// and lets go; an owner that answers nothing loses its machine all the same.
+    async fn end_by_force(&self, id: &ContainerId) {
+        let asked = control::ask(&self.shelf.runtime(id), control::Ask::End).await;
+        let state = self.shelf.directory(id).state();
+        if let (Err(_), Some(vmm)) = (asked, state.ok().and_then(|state| state.vmm)) {
+            vmm.signal(Signal::KILL);
+        }
+    }
+
+    /// Waits until nobody owns a container.
+    async fn released(&self, id: &ContainerId) -> Result<(), Error> {
+        let directory = self.shelf.directory(id);
+        let path = directory.path().to_owned();
+        let released = blocking(move || directory.wait_released()).await;
+        released.map_err(Error::io("wait for", path))
     }
 
     /// The directory with a container's log of its microVM.
@@ -406,6 +407,14 @@ impl Engine {
     fn handles(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Handle>>> {
         lock(&self.handles)
     }
+}
+
+/// Runs what waits for the file system aside.
+async fn blocking<T: Send + 'static>(
+    what: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(what).await;
+    done.map_err(io::Error::other)?
 }
 
 /// Nothing that holds these locks can leave a value half-changed, so poison means nothing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::container::{ContainerId, InvalidName};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, InvalidDisk};
 use crate::programs::MissingProgram;
 use crate::session::SessionError;
 use crate::spec::{InvalidProcess, InvalidSize};
@@ -23,6 +23,9 @@ pub enum Error {
     /// The machine cannot have the size that was asked for.
     #[error(transparent)]
     Size(#[from] InvalidSize),
+    /// The disk cannot have the size that was asked for.
+    #[error(transparent)]
+    DiskSize(#[from] InvalidDisk),
     /// The name cannot be one.
     #[error(transparent)]
     Name(#[from] InvalidName),

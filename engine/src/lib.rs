@@ -6,6 +6,7 @@
 
 mod attachment;
 mod container;
+mod control;
 mod disk;
 pub mod doctor;
 mod ending;
@@ -30,7 +31,7 @@ pub use attachment::{Attachment, InputWriter, Output, OutputReader, OutputStream
 pub use container::{
     ContainerConfig, ContainerId, HostProcess, InvalidName, State, Status, Tmpfs, Ulimit,
 };
-pub use disk::DiskError;
+pub use disk::{DiskError, InvalidDisk};
 pub use engine::{Created, Engine, Listed, WaitFor};
 pub use error::Error;
 pub use handle::Exit;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::Error;
 use crate::container::{ContainerConfig, Held, Record};
+use crate::disk::Layer;
 use crate::spec::{Merged, Shape};
 
 /// The period in which a quota of processor time counts.
@@ -25,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) image: Image,
     pub(crate) merged: Merged,
     pub(crate) shape: Shape,
+    pub(crate) layer: Layer,
 }
 
 impl Plan {
@@ -91,6 +93,10 @@ impl Plan {
     }
 }
 
+/// What a container without a network has for a list of name servers. Not nothing, because the agent would then
+/// leave the image's own file, and whoever built the image had other servers.
+const NO_NAME_SERVERS: &str = "# This container has no network.\n";
+
 /// Its own name leads to loopback: that is all the network there is.
 fn identity(hostname: &str) -> Identity {
     let hosts = format!(
@@ -99,7 +105,7 @@ fn identity(hostname: &str) -> Identity {
     Identity {
         hostname: hostname.to_owned(),
         hosts,
-        resolv_conf: String::new(),
+        resolv_conf: NO_NAME_SERVERS.to_owned(),
     }
 }
 

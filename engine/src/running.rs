@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment;
-use crate::container::{Shelf, Status};
+use crate::container::{ContainerId, Shelf, Status};
 use crate::handle::Pending;
 use crate::host::GuestKernel;
 use crate::plan::Plan;
@@ -64,10 +64,11 @@ pub(crate) async fn start(
     let (_, unattached) = attachment::pair();
     let attached = attached.unwrap_or(unattached);
     let open_stdin = plan.record.config.open_stdin;
-    let size = first_size(&mut requests);
+    let (size, early) = before_start(&mut requests);
     let client = Client {
         attached,
         requests,
+        early,
         open_stdin,
     };
     match boot(&plan, &around, client, size, timing).await {
@@ -80,16 +81,39 @@ pub(crate) async fn start(
     }
 }
 
-/// The terminal's size, if somebody said it before there was a terminal. Signals before there is a
-/// process are for nobody.
-fn first_size(requests: &mut tokio::sync::mpsc::UnboundedReceiver<Request>) -> TtySize {
-    let mut size = TtySize::default();
+/// What came before there is anybody to pass it on to: the terminal's last size, and signals, which the process
+/// gets as soon as it runs.
+fn before_start(
+    requests: &mut tokio::sync::mpsc::UnboundedReceiver<Request>,
+) -> (TtySize, Vec<u8>) {
+    let (mut size, mut signals) = (TtySize::default(), Vec::new());
     while let Ok(request) = requests.try_recv() {
-        if let Request::Resize(new) = request {
-            size = new;
+        match request {
+            Request::Resize(new) => size = new,
+            Request::Signal(signal) => signals.push(signal),
         }
     }
-    size
+    (size, signals)
+}
+
+/// Makes the directory of a container's runtime files.
+pub(crate) fn make_runtime(shelf: &Shelf, id: &ContainerId) -> Result<PathBuf, Error> {
+    let runtime = shelf.runtime(id);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&runtime)
+        .map_err(Error::io("make", &runtime))?;
+    Ok(runtime)
+}
+
+/// Why there is no socket `name` in a runtime directory.
+pub(crate) fn unbound(runtime: &Path, name: &str) -> impl FnOnce(io::Error) -> Error {
+    let (runtime, socket) = (runtime.to_owned(), runtime.join(name));
+    move |source| match source.kind() {
+        io::ErrorKind::InvalidInput => Error::LongRuntime(runtime),
+        _ => Error::io("make the socket", socket)(source),
+    }
 }
 
 async fn boot(
@@ -165,18 +189,10 @@ fn prepare<'a>(
     runtime: &Path,
 ) -> Result<Prepared<'a>, Error> {
     let directory = plan.held.directory();
-    let layer = disk::Layer::new(!plan.record.config.auto_remove);
-    disk::make(&around.templates, layer, &directory.disk())?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(runtime)
-        .map_err(Error::io("make", runtime))?;
-    let listens_at = runtime.join(format!("v_{PORT}"));
-    let listener = UnixListener::bind(&listens_at).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidInput => Error::LongRuntime(runtime.to_owned()),
-        _ => Error::io("make the socket", &listens_at)(source),
-    })?;
+    disk::make(&around.templates, plan.layer, &directory.disk())?;
+    let name = format!("v_{PORT}");
+    let listens_at = runtime.join(&name);
+    let listener = UnixListener::bind(&listens_at).map_err(unbound(runtime, &name))?;
     let vsock = HostPath::try_from(runtime.join("v").as_path())
         .map_err(|_| Error::LongRuntime(runtime.to_owned()))?;
     let disks = Disks {

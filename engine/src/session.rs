@@ -61,6 +61,8 @@ pub(crate) struct GuestTimes {
 pub(crate) struct Client {
     pub(crate) attached: Attached,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    /// Signals that came before the start, for the process as soon as it runs.
+    pub(crate) early: Vec<u8>,
     /// Whether what the client sends is the process's input. A terminal without a client that types
     /// is no closed terminal, so the end of input is not passed on then.
     pub(crate) open_stdin: bool,
@@ -105,6 +107,9 @@ impl Session {
             || (open_stdin && matches!(start.stdio, Stdio::Terminal(_)));
         end.configure(configure).map_err(SessionError::TooLong)?;
         end.start(start).map_err(SessionError::TooLong)?;
+        for signal in client.early {
+            end.signal(signal);
+        }
         Ok(Self {
             stream,
             end,

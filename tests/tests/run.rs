@@ -247,3 +247,36 @@ fn what_the_image_says_of_its_process_is_honoured() {
     );
     home.assert_clean();
 }
+
+#[test]
+fn a_stop_brings_its_signal_whatever_it_would_mean_to_the_client() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    // Of a window, in real time, and to a client that passes no signals on.
+    let cases = [
+        ("window", "SIGWINCH", "28", "--sig-proxy=true"),
+        ("real-time", "SIGRTMIN+3", "37", "--sig-proxy=false"),
+    ];
+    for (name, signal, number, proxy) in cases {
+        let script =
+            format!("trap 'echo asked; exit 5' {number}; echo ready; while :; do sleep 1; done");
+        let options = [
+            "run",
+            "--rm",
+            "--name",
+            name,
+            "--stop-signal",
+            signal,
+            proxy,
+        ];
+        let mut client = home.start(&[&options[..], &["busybox", "sh", "-c", &script]].concat());
+        client.wait_for("ready");
+        let _ = home.run(&["stop", "--time", "200", name]).success();
+        let output = client.finish();
+        assert_eq!(output.code(), 5, "{name}: {}", output.stderr);
+        assert_eq!(output.text(), "ready\nasked\n", "{name}");
+    }
+    home.assert_clean();
+}

@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// The container's limit of memory: 512m, 1g
     #[arg(short, long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
+    /// size=SIZE: how much the container can write, 10g where nothing is said, from 32m to 1t. Only what it writes is taken
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) storage_opt: Vec<String>,
     /// Make the root file system read-only
     #[arg(long)]
     pub(crate) read_only: bool,

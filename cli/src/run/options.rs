@@ -50,6 +50,7 @@ pub(crate) fn container(args: &Args) -> anyhow::Result<ContainerConfig> {
         stop_signal: args.stop_signal.clone(),
         memory: args.memory.as_deref().map(parse_size).transpose()?,
         nano_cpus: args.cpus.as_deref().map(parse_cpus).transpose()?,
+        disk: disk_size(&args.storage_opt)?,
     })
 }
 
@@ -79,6 +80,23 @@ fn label(text: &str) -> anyhow::Result<(String, String)> {
         bail!("invalid --label {text:?}: it has no key");
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Of several sizes the last one counts, as with Docker.
+fn disk_size(options: &[String]) -> anyhow::Result<Option<u64>> {
+    let mut size = None;
+    for option in options {
+        let Some(text) = option.strip_prefix("size=") else {
+            bail!("invalid --storage-opt {option:?}: only size=SIZE is supported");
+        };
+        let bytes = parse_size(text).ok();
+        size = Some(bytes.with_context(|| {
+            format!(
+                "invalid --storage-opt {option:?}: a number with b, k, m or g behind it is expected"
+            )
+        })?);
+    }
+    Ok(size)
 }
 
 fn no_new_privileges(options: &[String]) -> anyhow::Result<bool> {
@@ -190,9 +208,25 @@ mod tests {
             ["--label", "=x"],
             ["--security-opt", "seccomp=/file.json"],
             ["--memory", "much"],
+            ["--storage-opt", "size=much"],
+            ["--storage-opt", "dm.basesize=1g"],
         ] {
             assert!(parse(&[&bad[..], &["img"]].concat()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_disk_has_the_last_size_that_was_named() {
+        let disk = |line: &[&str]| parse(line).unwrap().disk;
+        assert_eq!(disk(&["img"]), None);
+        let twice = [
+            "--storage-opt",
+            "size=1g",
+            "--storage-opt",
+            "size=64m",
+            "img",
+        ];
+        assert_eq!(disk(&twice), Some(64 << 20));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct ContainerConfig {
     pub memory: Option<u64>,
     /// Processor time in billionths of a CPU.
     pub nano_cpus: Option<u64>,
+    /// How many bytes the writable disk has; 10 GiB where nothing is said. It takes what is written, not more.
+    pub disk: Option<u64>,
 }
 
 /// A file system in memory, mounted at a path of the container.

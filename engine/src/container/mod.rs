@@ -12,5 +12,5 @@ pub(crate) use directory::{Directory, Held, Record, read_json, write_json};
 pub use id::ContainerId;
 pub use name::InvalidName;
 pub(crate) use name::{check as check_name, random as random_name};
-pub(crate) use shelf::{Shelf, remove_tree};
+pub(crate) use shelf::{Removal, Shelf, remove_tree};
 pub use state::{HostProcess, State, Status};

@@ -25,6 +25,17 @@ pub(crate) struct Shelf {
 #[derive(Debug)]
 pub(crate) struct NameTaken(pub(crate) ContainerId);
 
+/// What became of a container that was to be removed if nobody owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It is removed.
+    Removed,
+    /// It was not there.
+    Gone,
+    /// Somebody owns it.
+    Owned,
+}
+
 impl Shelf {
     /// Makes the directories where they are missing.
     pub(crate) fn open(paths: Paths) -> io::Result<Self> {
@@ -88,6 +99,22 @@ impl Shelf {
         self.discard(held, &record.id, Some(&record.name))
     }
 
+    /// Removes a container unless somebody owns it. Looking for it and taking its lock are one step for everybody
+    /// else who removes or recovers: nobody can make a lock file in a directory that goes at the same moment.
+    pub(crate) fn remove_unowned(&self, id: &ContainerId) -> io::Result<Removal> {
+        let _lock = self.lock()?;
+        let directory = self.directory(id);
+        if !directory.path().try_exists()? {
+            return Ok(Removal::Gone);
+        }
+        let Some(held) = directory.try_hold()? else {
+            return Ok(Removal::Owned);
+        };
+        let name = directory.record().ok().map(|record| record.name);
+        self.discard(held, id, name.as_deref())?;
+        Ok(Removal::Removed)
+    }
+
     /// Removes the files of a machine that is gone.
     pub(crate) fn remove_runtime(&self, id: &ContainerId) -> io::Result<()> {
         remove_tree(&self.runtime(id))
@@ -110,11 +137,14 @@ impl Shelf {
             if record.config.auto_remove {
                 tracing::info!(%id, "removing a container whose owner is gone");
                 self.discard(held, &id, Some(&record.name))?;
-            } else if state.status == Status::Running {
+                continue;
+            }
+            if state.status == Status::Running {
                 state.abandoned(Timestamp::now());
                 held.write_state(&state)?;
-                remove_tree(&self.runtime(&id))?;
             }
+            // Its owner may have died before its machine ran, or while it powered off.
+            remove_tree(&self.runtime(&id))?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub struct State {
     pub oom_killed: bool,
     /// The process of the microVM while it runs.
     pub vmm: Option<HostProcess>,
-    /// The process that runs the container: signals to it are passed on.
+    /// The process that runs the container.
     pub owner: Option<HostProcess>,
     /// When the container was made.
     pub created: Timestamp,

@@ -4,21 +4,40 @@ use tempfile::TempDir;
 
 use super::*;
 
-#[test]
-fn a_layer_is_a_sound_ext4_that_takes_no_space() {
-    check_layer(true);
-    check_layer(false);
+fn usual(journal: bool) -> Layer {
+    Layer::new(None, journal).unwrap()
 }
 
-fn check_layer(journal: bool) {
+#[test]
+fn a_layer_is_a_sound_ext4_that_takes_no_space() {
+    for journal in [true, false] {
+        check_layer(usual(journal));
+        for size in [LEAST, MOST] {
+            check_layer(Layer::new(Some(size), journal).unwrap());
+        }
+    }
+}
+
+#[test]
+fn sizes_are_whole_mebibytes_in_a_range() {
+    let size = |size| Layer::new(Some(size), true).map(|layer| layer.size);
+    assert_eq!(usual(true).size, 10 << 30);
+    assert_eq!(size(100_000_000), Ok(96 << 20));
+    for wrong in [0, LEAST - 1, MOST + 1, u64::MAX] {
+        let error = size(wrong).unwrap_err().to_string();
+        assert!(error.contains("from 32m to 1t"), "{error}");
+    }
+}
+
+fn check_layer(layer: Layer) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("disk");
-    make(&dir.path().join("templates"), Layer::new(journal), &path).unwrap();
+    make(&dir.path().join("templates"), layer, &path).unwrap();
     let metadata = fs::metadata(&path).unwrap();
-    assert_eq!(metadata.len(), Layer::new(journal).size);
+    assert_eq!(metadata.len(), layer.size);
     assert!(
-        metadata.blocks() * 512 < 4 << 20,
-        "{} KiB",
+        metadata.blocks() * 512 < (4 << 20) + layer.size / 4096,
+        "{layer:?} takes {} KiB",
         metadata.blocks() / 2
     );
     let fsck = ["e2fsck", "/sbin/e2fsck"].into_iter().find_map(|program| {
@@ -65,6 +84,6 @@ fn an_existing_file_is_never_overwritten() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("disk");
     fs::write(&path, "precious").unwrap();
-    assert!(make(&dir.path().join("templates"), Layer::new(false), &path).is_err());
+    assert!(make(&dir.path().join("templates"), usual(false), &path).is_err());
     assert_eq!(fs::read(&path).unwrap(), b"precious");
 }

@@ -210,19 +210,145 @@ async fn images_that_containers_need_are_known() {
 }
 
 #[tokio::test]
+async fn a_stop_by_another_process_brings_the_chosen_signal_whatever_it_is() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let other = home.engine(WAITS);
+    // None of these could be a signal to the owner, which is this process: the window's size changed, a real-time
+    // signal, one that is not passed on, one that nobody can catch.
+    for (name, number) in [("WINCH", 28), ("RTMIN+3", 37), ("URG", 23), ("KILL", 9)] {
+        let asked = ContainerConfig {
+            stop_signal: Some(name.to_owned()),
+            ..config("web")
+        };
+        let (id, mut agent) = start(&home, &engine, asked).await;
+        let patience = Duration::from_secs(60);
+        let obey = async {
+            assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(number)));
+            agent.exit(3).await;
+        };
+        let (stopped, ()) = tokio::join!(other.stop(&id, patience), obey);
+        stopped.unwrap();
+        let exit = engine.wait(&id, WaitFor::Removal).await.unwrap();
+        assert_eq!(exit.code, 3, "{name}");
+        assert!(home.left().is_empty(), "{:?}", home.left());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_while_the_machine_boots_is_kept_for_the_process() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let other = home.engine(WAITS);
+    let id = engine.create(config("web")).await.unwrap().id;
+    let obey = async {
+        let mut agent = home.agent(&id).await;
+        let control = home.paths.run().join(id.short());
+        control::ask(&control, control::Ask::Signal(15))
+            .await
+            .unwrap();
+        agent.come_up().await;
+        assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(15)));
+        agent.exit(143).await;
+    };
+    let (started, ()) = tokio::join!(engine.start(&id), obey);
+    started.unwrap();
+    assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 143);
+    // And what nobody has begun to start needs no stop.
+    let waiting = engine.create(config("waiting")).await.unwrap().id;
+    other.stop(&waiting, Duration::from_secs(60)).await.unwrap();
+    engine.remove(&waiting, false).await.unwrap();
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let (id, mut agent) = start(&home, &engine, config("web")).await;
+    let control = home.paths.run().join(id.short()).join(control::SOCKET);
+    for nonsense in [
+        "",
+        "\n",
+        "{\"signal\":0}\n",
+        "{\"signal\":65}\n",
+        "{\"fly\":1}\n",
+        "GET / HTTP/1.1\r\n",
+    ] {
+        let mut stream = tokio::net::UnixStream::connect(&control).await.unwrap();
+        stream.write_all(nonsense.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("{\"refused\":"),
+            "{nonsense:?}: {answer}"
+        );
+    }
+    agent.exit(0).await;
+    assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 0);
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
 async fn a_stop_ends_what_does_not_stop_by_itself() {
     let home = Home::new().await;
     let engine = home.engine(WAITS);
-    // SIGCONT does nothing to the test's own process, which is the owner here.
-    let stubborn = ContainerConfig {
-        stop_signal: Some("CONT".to_owned()),
-        ..config("web")
-    };
-    let (id, _agent) = start(&home, &engine, stubborn).await;
+    let (id, _agent) = start(&home, &engine, config("web")).await;
     let other = home.engine(WAITS);
     let stop = other.stop(&id, Duration::from_millis(10));
     let (stopped, exit) = tokio::join!(stop, engine.wait(&id, WaitFor::Removal));
     stopped.unwrap();
     assert_eq!(exit.unwrap().code, 137);
     assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test]
+async fn a_container_whose_machine_still_powers_off_is_waited_for() {
+    let home = Home::new().await;
+    let engine = home.engine(WAITS);
+    let kept = ContainerConfig {
+        auto_remove: false,
+        ..config("kept")
+    };
+    let (id, mut agent) = start(&home, &engine, kept).await;
+    agent.exit(0).await;
+    engine.wait(&id, WaitFor::Exit).await.unwrap();
+    let other = home.engine(WAITS);
+    let off = async {
+        assert_eq!(agent.next().await, Got::Message(ToAgent::Shutdown));
+        engine.kill(&id).unwrap();
+    };
+    let (removed, ()) = tokio::join!(other.remove(&id, false), off);
+    removed.unwrap();
+    assert!(home.left().is_empty(), "{:?}", home.left());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_that_remove_and_recover_at_once_leave_nothing() {
+    let home = Home::new().await;
+    for round in 0..60 {
+        let kept = ContainerConfig {
+            auto_remove: false,
+            ..config("web")
+        };
+        let owner = home.engine(WAITS);
+        let id = owner.create(kept).await.unwrap().id;
+        drop(owner);
+        let removals: Vec<_> = (0..4)
+            .map(|_| {
+                let (id, paths) = (id.clone(), home.paths.clone());
+                tokio::spawn(async move {
+                    let engine = Engine::open(paths).unwrap();
+                    engine.remove(&id, true).await
+                })
+            })
+            .collect();
+        for removal in removals {
+            let removed = removal.await.unwrap();
+            assert!(removed.is_ok(), "round {round}: {removed:?}");
+        }
+        assert!(home.left().is_empty(), "round {round}: {:?}", home.left());
+    }
 }

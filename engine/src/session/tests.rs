@@ -55,6 +55,7 @@ fn ends(stdio: Stdio, open_stdin: bool) -> Ends {
     let other = Client {
         attached,
         requests: receiver,
+        early: vec![],
         open_stdin,
     };
     let session = Session::open(ours, configure(), process(stdio), other).unwrap();

@@ -1,5 +1,6 @@
 //! How large a machine is: CPUs and memory as they are typed, and what the microVM gets for them.
 
+use hull_vm_api::config::MachineConfig;
 use thiserror::Error;
 
 use crate::host::Capacity;
@@ -7,6 +8,8 @@ use crate::host::Capacity;
 const MIB: u64 = 1 << 20;
 /// Docker's smallest `--memory`.
 const LEAST_MEMORY: u64 = 6 * MIB;
+/// What a guest needs to start with, in MiB, however little its container may use.
+const LEAST_MACHINE: u64 = 64;
 /// The most vCPUs that a microVM can have.
 const MOST_CPUS: u32 = 32;
 const BILLION: u64 = 1_000_000_000;
@@ -101,17 +104,18 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Fits what was asked for to the host.
+    /// Fits what was asked for to the host. Zero is no limit, as with Docker.
     ///
     /// A limit of memory is the container's, as with Docker; the machine gets so much more as the
-    /// guest's kernel keeps for itself, so that the container can really use it. Without a limit the
-    /// machine is as large as the host where that costs nothing.
+    /// guest's kernel keeps for itself, so that the container can really use it, as far as the host has it. Without a
+    /// limit the machine is as large as the host where that costs nothing.
     pub(crate) fn fit(
         memory: Option<u64>,
         nano_cpus: Option<u64>,
         host: Capacity,
     ) -> Result<Self, InvalidSize> {
-        let (cpus, cpu_quota_us) = match nano_cpus {
+        let memory = memory.filter(|bytes| *bytes > 0);
+        let (cpus, cpu_quota_us) = match nano_cpus.filter(|nano| *nano > 0) {
             Some(nano) => fit_cpus(nano, host)?,
             None => (host.default_cpus(), None),
         };
@@ -120,12 +124,11 @@ impl Shape {
                 return Err(InvalidSize::MemoryTooSmall(format!("{bytes} bytes")));
             }
             Some(bytes) => {
-                let asked = bytes.div_ceil(MIB);
-                if asked > host.memory_mib {
-                    let available = host.memory_mib;
+                let (asked, available) = (bytes.div_ceil(MIB), host.most_memory_mib());
+                if asked > available {
                     return Err(InvalidSize::MemoryTooLarge { asked, available });
                 }
-                with_kernel(asked)
+                with_kernel(asked).min(available.max(LEAST_MACHINE))
             }
             None => host.default_memory_mib(),
         };
@@ -154,10 +157,15 @@ impl Capacity {
     /// there it is 512 MiB.
     fn default_memory_mib(self) -> u64 {
         if self.fast {
-            self.memory_mib
+            self.most_memory_mib()
         } else {
-            self.memory_mib.min(512)
+            self.most_memory_mib().min(512)
         }
+    }
+
+    /// The largest machine in MiB: the host, or what a microVM can have.
+    fn most_memory_mib(self) -> u64 {
+        self.memory_mib.min(MachineConfig::MAX_MEMORY_MIB)
     }
 }
 
@@ -182,10 +190,9 @@ fn decimal(nano: u64) -> String {
 }
 
 /// The machine's memory for a container's limit, both in MiB. The kernel's image takes 12 MiB or so,
-/// and each page of 4 KiB has a descriptor of 64 bytes: what is left is what was asked for. A guest
-/// needs 64 MiB to start with, however little its container may use.
+/// and each page of 4 KiB has a descriptor of 64 bytes: what is left is what was asked for.
 fn with_kernel(limit_mib: u64) -> u64 {
-    (limit_mib + 12 + limit_mib / 64).max(64)
+    (limit_mib + 12 + limit_mib / 64).max(LEAST_MACHINE)
 }
 
 #[cfg(test)]

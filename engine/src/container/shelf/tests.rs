@@ -97,6 +97,24 @@ fn recovery_marks_the_dead_and_removes_what_was_to_go() {
 }
 
 #[test]
+fn recovery_removes_runtime_files_whatever_their_container_did() {
+    let (_dir, shelf) = shelf();
+    for status in [Status::Created, Status::Running, Status::Exited] {
+        let (held, record) = make(&shelf, None, false).unwrap();
+        let mut state = held.directory().state().unwrap();
+        state.status = status;
+        held.write_state(&state).unwrap();
+        let runtime = shelf.runtime(&record.id);
+        fs::create_dir_all(runtime.join("v")).unwrap();
+        shelf.recover().unwrap();
+        assert!(runtime.exists(), "its owner lives");
+        drop(held);
+        shelf.recover().unwrap();
+        assert!(!runtime.exists(), "{status:?}");
+    }
+}
+
+#[test]
 fn what_was_half_made_is_removed() {
     let (_dir, shelf) = shelf();
     let id = ContainerId::random().unwrap();

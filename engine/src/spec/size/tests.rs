@@ -41,7 +41,8 @@ fn fractions_of_a_cpu_become_a_quota() {
     assert_eq!(of("2"), Ok((2, None)));
     assert_eq!(of("1.5"), Ok((2, Some(150_000))));
     assert_eq!(of(".01"), Ok((1, Some(1_000))));
-    for text in ["0", "0.001", "4.01", "1000", "99999999"] {
+    assert_eq!(of("0"), Ok((4, None)), "zero is no limit");
+    for text in ["0.001", "4.01", "1000", "99999999"] {
         assert!(of(text).is_err(), "{text}");
     }
     assert!(parse_cpus("two").is_err());
@@ -63,6 +64,34 @@ fn a_limit_is_the_container_s_and_the_machine_is_larger() {
             available: 8192
         }
     );
+}
+
+#[test]
+fn a_limit_near_the_host_s_memory_makes_no_machine_larger_than_the_host() {
+    for mib in [8000, 8100, 8191, 8192] {
+        let shape = Shape::fit(Some(mib * MIB), None, HOST).unwrap();
+        assert_eq!(shape.memory_limit, Some(mib * MIB));
+        assert!((mib..=8192).contains(&shape.memory_mib), "{shape:?}");
+    }
+}
+
+#[test]
+fn a_machine_is_never_larger_than_a_microvm_can_be() {
+    let most = MachineConfig::MAX_MEMORY_MIB;
+    let host = Capacity {
+        memory_mib: 4 * most,
+        ..HOST
+    };
+    assert_eq!(Shape::fit(None, None, host).unwrap().memory_mib, most);
+    let limited = Shape::fit(Some(most * MIB), None, host).unwrap();
+    assert_eq!(limited.memory_mib, most);
+    assert!(Shape::fit(Some((most + 1) * MIB), None, host).is_err());
+}
+
+#[test]
+fn zero_is_no_limit() {
+    let shape = Shape::fit(Some(0), Some(0), HOST).unwrap();
+    assert_eq!(shape, Shape::fit(None, None, HOST).unwrap());
 }
 
 #[test]
