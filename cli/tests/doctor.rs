@@ -31,24 +31,43 @@ fn a_host_without_the_guest_s_files_is_not_ready() {
     assert!(!text.contains('\x1b'), "{text}");
 }
 
+/// The smallest files that pass for a kernel and an initramfs.
+fn plausible_guest() -> tempfile::TempDir {
+    let guest = tempfile::tempdir().unwrap();
+    let mut kernel = vec![0; 1024];
+    kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    std::fs::write(guest.path().join("vmlinux"), kernel).unwrap();
+    std::fs::write(guest.path().join("initramfs.cpio"), "070701...TRAILER!!!").unwrap();
+    guest
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn check(value: &serde_json::Value, name: &str) -> serde_json::Value {
+    let checks = value["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["name"] == name);
+    found
+        .unwrap_or_else(|| panic!("no {name} in {value}"))
+        .clone()
+}
+
 #[test]
 fn json_says_the_same_as_the_exit_status() {
-    let guest = tempfile::tempdir().unwrap();
-    for name in ["vmlinux", "initramfs.cpio"] {
-        std::fs::write(guest.path().join(name), "").unwrap();
-    }
+    let guest = plausible_guest();
     let output = doctor(&["--format", "json"], guest.path());
-    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let value = json(&output);
     assert_eq!(value["ready"], output.status.success(), "{value}");
-    let check = |name: &str| {
-        let checks = value["checks"].as_array().unwrap();
-        checks
-            .iter()
-            .find(|check| check["name"] == name)
-            .cloned()
-            .unwrap()
-    };
-    assert_eq!(check("guest kernel")["verdict"], "good");
+    for name in [
+        "guest kernel",
+        "guest initramfs",
+        "state directory",
+        "runtime directory",
+    ] {
+        assert_eq!(check(&value, name)["verdict"], "good", "{value}");
+    }
     for name in [
         "KVM",
         "TUN",
@@ -58,6 +77,57 @@ fn json_says_the_same_as_the_exit_status() {
         "disk",
         "mke2fs",
     ] {
-        assert!(check(name)["found"].is_string(), "{name}");
+        assert!(check(&value, name)["found"].is_string(), "{name}");
+    }
+}
+
+#[test]
+fn files_that_are_no_kernel_and_no_initramfs_are_not_ready() {
+    let guest = plausible_guest();
+    for name in ["vmlinux", "initramfs.cpio"] {
+        std::fs::write(guest.path().join(name), "").unwrap();
+    }
+    let output = doctor(&["--format", "json"], guest.path());
+    assert_eq!(output.status.code(), Some(1));
+    let value = json(&output);
+    for (name, words) in [("guest kernel", "bzImage"), ("guest initramfs", "cpio")] {
+        let check = check(&value, name);
+        assert_eq!(check["verdict"], "bad", "{value}");
+        assert!(check["found"].as_str().unwrap().contains(words), "{value}");
+        assert!(check["advice"].is_string(), "{value}");
+    }
+}
+
+#[test]
+fn directories_that_cannot_be_used_are_not_ready() {
+    let guest = plausible_guest();
+    let home = tempfile::tempdir().unwrap();
+    let long = home.path().join("r".repeat(100));
+    for (root, run, name, words) in [
+        (
+            Path::new("/proc/hull"),
+            home.path(),
+            "state directory",
+            "/proc",
+        ),
+        (
+            home.path(),
+            Path::new("/proc/hull"),
+            "runtime directory",
+            "/proc",
+        ),
+        (home.path(), &long, "runtime directory", "too long"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hull"))
+            .args(["doctor", "--format", "json"])
+            .env("HULL_GUEST_DIR", guest.path())
+            .env("HULL_ROOT", root)
+            .env("HULL_RUN", run)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let check = check(&json(&output), name);
+        assert_eq!(check["verdict"], "bad", "{check}");
+        assert!(check["found"].as_str().unwrap().contains(words), "{check}");
     }
 }

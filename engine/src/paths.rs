@@ -20,6 +20,9 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// How many bytes the path of a socket may have (`sun_path` of unix(7), without the zero at its end).
+    pub(crate) const SOCKET_LIMIT: usize = 107;
+
     /// Uses these directories and no others.
     pub fn new(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         Self {
@@ -66,6 +69,12 @@ impl Paths {
     /// Sockets and other files that mean nothing after a restart of the host.
     pub fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// How many bytes the longest path of a container's socket has, below a short id.
+    pub(crate) fn longest_socket(&self) -> usize {
+        let run = self.run.as_os_str().len();
+        run + "/0123456789ab/".len() + crate::control::SOCKET.len()
     }
 
     /// The image store.

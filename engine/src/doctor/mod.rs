@@ -2,10 +2,12 @@
 //!
 //! A check asks the operating system and changes nothing, except that the profile is kept in the engine's directory.
 
+mod guest;
 mod key;
 mod kvm;
 mod memory;
 mod parts;
+mod places;
 mod profile;
 mod system;
 
@@ -94,6 +96,7 @@ pub async fn examine(paths: &Paths) -> Diagnosis {
         memory::free(),
         system::disk(paths.root()),
     ]);
+    checks.extend(places::checks(paths));
     checks.extend(parts::checks());
     Diagnosis {
         ready: checks.iter().all(|check| check.verdict != Verdict::Bad),

@@ -2,29 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Check;
+use super::{Check, guest};
 use crate::programs::{self, MissingProgram};
 
 pub(super) fn checks() -> Vec<Check> {
-    let part = |name, found: Result<PathBuf, MissingProgram>| match found {
-        Ok(path) => Check::good(name, path.display().to_string()),
-        Err(error) => {
-            // The sentence says what is wrong, then what to do.
-            let text = error.to_string();
-            let (wrong, todo) = text
-                .split_once("): ")
-                .unwrap_or((text.as_str(), "install Hull again"));
-            let closing = if wrong.len() < text.len() { ")" } else { "" };
-            Check::bad(name, format!("{wrong}{closing}"), todo)
-        }
-    };
     vec![
-        part("hull-vmm", programs::find_vmm()),
-        part("guest kernel", programs::find_guest("vmlinux")),
-        part("guest initramfs", programs::find_guest("initramfs.cpio")),
+        part("hull-vmm", programs::find_vmm(), |path| {
+            if is_program(path) {
+                Ok("")
+            } else {
+                Err("it is no program that you may execute".to_owned())
+            }
+        }),
+        part(
+            "guest kernel",
+            programs::find_guest("vmlinux"),
+            guest::kernel,
+        ),
+        part(
+            "guest initramfs",
+            programs::find_guest("initramfs.cpio"),
+            guest::initramfs,
+        ),
         mke2fs(&std::env::var_os("PATH").unwrap_or_default()),
     ]
 }
+
+/// A file that has to be there and to be what it should be.
+fn part(
+    name: &'static str,
+    found: Result<PathBuf, MissingProgram>,
+    judge: impl FnOnce(&Path) -> Result<&'static str, String>,
+) -> Check {
+    let path = match found {
+        Ok(path) => path,
+        Err(error) => {
+            // The sentence says what is wrong, then what to do.
+            let text = error.to_string();
+            let (wrong, todo) = text.split_once("): ").unwrap_or((text.as_str(), REINSTALL));
+            let closing = if wrong.len() < text.len() { ")" } else { "" };
+            return Check::bad(name, format!("{wrong}{closing}"), todo);
+        }
+    };
+    let shown = path.display();
+    match judge(&path) {
+        Ok("") => Check::good(name, shown.to_string()),
+        Ok(kind) => Check::good(name, format!("{shown} ({kind})")),
+        Err(wrong) => Check::bad(name, format!("{shown} cannot be used: {wrong}"), REINSTALL),
+    }
+}
+
+/// What helps where files are damaged.
+const REINSTALL: &str = "install Hull again, or build the guest with `make kernel`; HULL_VMM and HULL_GUEST_DIR choose other files";
 
 /// It formats what a container writes.
 fn mke2fs(path: &std::ffi::OsStr) -> Check {
