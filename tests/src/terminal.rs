@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::PATIENCE;
+use crate::process::await_end;
 
 /// A program with a pseudo-terminal as its controlling terminal.
 #[derive(Debug)]
@@ -124,9 +125,17 @@ impl Terminal {
     /// Waits for the program's end and returns its exit status, 128+n for a signal.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// When it does not end within [`PATIENCE`].
+    #[track_caller]
     pub fn finish(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
+        let ended = await_end(Pid::from_child(&self.child), Instant::now() + PATIENCE);
+        if !ended {
+            while let Ok(data) = self.screen.try_recv() {
+                self.seen.extend(data);
+            }
+            panic!("not finished after {PATIENCE:?}: {}", self.text());
+        }
         let status = self.child.wait().expect("a child can be waited for");
         while let Ok(data) = self.screen.try_recv() {
             self.seen.extend(data);

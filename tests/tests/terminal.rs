@@ -68,3 +68,90 @@ fn control_c_reaches_the_program_and_the_terminal_survives_a_killed_machine() {
     assert!(terminal.is_cooked(), "the terminal was put right again");
     home.assert_clean();
 }
+
+/// A terminal with a container that has it, once its program said `up`.
+fn started(home: &Home, program: &str) -> Terminal {
+    let script = format!("echo u''p; {program}");
+    let args = ["run", "-it", "--rm", "busybox", "sh", "-c", &script];
+    let mut terminal = Terminal::start(&mut home.hull(&args), 24, 80);
+    terminal.wait_for("up");
+    assert!(!terminal.is_cooked());
+    terminal
+}
+
+#[test]
+fn signals_to_the_client_end_the_program_and_the_terminal_is_put_right() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut terminal = started(&home, "exec sleep 1000");
+        terminal.signal(signal);
+        assert_eq!(terminal.finish(), code, "{}", terminal.text());
+        assert!(terminal.is_cooked(), "after {signal:?}");
+    }
+    // Keys are the program's, so an interrupt of the client comes from elsewhere; the second one ends the machine.
+    let mut terminal = started(&home, "trap 'echo deaf' INT; while :; do sleep 1; done");
+    terminal.signal(Signal::INT);
+    terminal.wait_for("deaf");
+    terminal.signal(Signal::INT);
+    assert_eq!(terminal.finish(), 137, "{}", terminal.text());
+    assert!(terminal.is_cooked());
+    home.assert_clean();
+}
+
+#[test]
+fn a_start_that_fails_or_is_interrupted_gives_the_terminal_back() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let run = |command: &str| {
+        let args = ["run", "-it", "--rm", "busybox", command];
+        Terminal::start(&mut home.hull(&args), 24, 80)
+    };
+    let mut terminal = run("no-such-command");
+    assert_eq!(terminal.finish(), 127, "{}", terminal.text());
+    assert!(terminal.is_cooked());
+
+    let mut terminal = run("sh");
+    terminal.wait_for("starting the microVM");
+    assert!(!terminal.is_cooked());
+    terminal.type_text("\u{3}");
+    assert_eq!(terminal.finish(), 130, "{}", terminal.text());
+    assert!(terminal.is_cooked());
+    home.assert_clean();
+}
+
+#[test]
+fn a_boot_can_be_put_into_the_background_and_back() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let hull = home.hull(&["run", "-it", "--rm", "busybox", "sh"]);
+    // A shell with job control, which does not put the terminal right itself.
+    let script = "set -m; \"$@\"; echo stopp''ed; read go; fg >/dev/null; echo end''ed $?";
+    let mut shell = std::process::Command::new("dash");
+    shell.args(["-c", script, "sh"]).arg(hull.get_program());
+    shell.args(hull.get_args());
+    for (name, value) in hull.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let mut terminal = Terminal::start(&mut shell, 24, 80);
+    terminal.wait_for("starting the microVM");
+    terminal.type_text("\u{1a}");
+    terminal.wait_for("stopped");
+    assert!(terminal.is_cooked(), "the shell has its terminal");
+    terminal.resize(30, 90);
+    terminal.type_text("\n");
+    terminal.wait_for("/ # ");
+    assert!(!terminal.is_cooked(), "the program has it again");
+    terminal.type_text("stty size; exit 4\n");
+    terminal.wait_for("30 90");
+    terminal.wait_for("ended 4");
+    assert_eq!(terminal.finish(), 0);
+    assert!(terminal.is_cooked());
+    home.assert_clean();
+}

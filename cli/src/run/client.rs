@@ -5,10 +5,11 @@ use std::future::Future;
 use hull_engine::{Attachment, ContainerId, Engine, Error, Exit, WaitFor};
 
 use super::args::Args;
-use super::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
+use super::job;
+use super::signals::{CONTINUED, INTERRUPT, STOP, Signals, WINDOW_CHANGED};
 use super::spinner::Spinner;
 use super::streams;
-use super::terminal;
+use super::terminal::{self, Held};
 use super::timing::Clock;
 
 /// One container and the person, or the script, in front of it.
@@ -18,6 +19,8 @@ pub(crate) struct Client<'a> {
     id: &'a ContainerId,
     args: &'a Args,
     interrupts: u32,
+    /// The person's terminal, where the program has it.
+    terminal: Option<Held>,
 }
 
 impl<'a> Client<'a> {
@@ -27,12 +30,17 @@ impl<'a> Client<'a> {
             id,
             args,
             interrupts: 0,
+            terminal: None,
         }
     }
 
     /// Runs the container to its end. An error means that its process never ran.
     pub(crate) async fn run(mut self, clock: &mut Clock) -> anyhow::Result<u8> {
-        let mut signals = Signals::listen()?;
+        let types = self.args.tty && self.args.interactive;
+        let mut signals = match types {
+            true => Signals::listen_with_stops()?,
+            false => Signals::listen()?,
+        };
         let Attachment { output, input } = self.engine.attach(self.id)?;
         self.pass_size()?;
         if clock.is_wanted() {
@@ -40,9 +48,7 @@ impl<'a> Client<'a> {
         }
         // Keys that are typed while the machine boots are kept for the program, not echoed; Ctrl-C
         // still interrupts.
-        let typing = (self.args.tty && self.args.interactive)
-            .then(terminal::quiet)
-            .transpose()?;
+        self.terminal = types.then(terminal::quiet).transpose()?;
         let started = match self.start(&mut signals).await {
             Ok(timing) => timing,
             Err(Stopped::Signal(signal)) => return Ok(signal.saturating_add(128)),
@@ -50,7 +56,7 @@ impl<'a> Client<'a> {
         };
         clock.append(&started);
 
-        let raw = typing.map(terminal::Quiet::raw).transpose()?;
+        self.terminal = self.terminal.take().map(Held::raw).transpose()?;
         if self.args.interactive {
             // Left behind in the end: it may be blocked in a read that nothing will answer.
             tokio::spawn(streams::pass_input(input));
@@ -64,7 +70,7 @@ impl<'a> Client<'a> {
         let _ = self
             .until(&mut signals, async { Ok((&mut passing).await) })
             .await?;
-        drop(raw);
+        self.terminal = None;
         clock.step("run");
         let exit = self
             .until(&mut signals, self.engine.wait(self.id, WaitFor::Removal))
@@ -83,11 +89,14 @@ impl<'a> Client<'a> {
         let started = loop {
             tokio::select! {
                 started = &mut start => break started,
-                signal = signals.next() => if signal == WINDOW_CHANGED {
-                    let _ = self.pass_size();
-                } else {
-                    stopped = Some(signal);
-                    let _ = self.engine.kill(self.id);
+                signal = signals.next() => match signal {
+                    WINDOW_CHANGED => drop(self.pass_size()),
+                    STOP => drop(self.stop()),
+                    CONTINUED => drop(self.go_on()),
+                    signal => {
+                        stopped = Some(signal);
+                        let _ = self.engine.kill(self.id);
+                    }
                 },
             }
         };
@@ -119,8 +128,11 @@ impl<'a> Client<'a> {
     }
 
     fn signal(&mut self, signal: u8) -> Result<(), Error> {
-        if signal == WINDOW_CHANGED {
-            return self.pass_size();
+        match signal {
+            WINDOW_CHANGED => return self.pass_size(),
+            STOP => return self.stop(),
+            CONTINUED => return self.go_on(),
+            _ => {}
         }
         if signal == INTERRUPT {
             self.interrupts += 1;
@@ -130,6 +142,24 @@ impl<'a> Client<'a> {
             return self.engine.kill(self.id);
         }
         self.engine.signal(self.id, signal)
+    }
+
+    /// Ctrl-Z while the machine boots, or a SIGTSTP later: the terminal is the shell's until this goes on. The
+    /// machine does not stop.
+    fn stop(&self) -> Result<(), Error> {
+        if let Some(terminal) = &self.terminal {
+            terminal.lend();
+        }
+        job::stop();
+        self.go_on()
+    }
+
+    /// The shell may have changed the terminal, and its window another size.
+    fn go_on(&self) -> Result<(), Error> {
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back();
+        }
+        self.pass_size()
     }
 
     fn pass_size(&self) -> Result<(), Error> {

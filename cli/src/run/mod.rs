@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod env;
+mod job;
 mod options;
 pub(crate) mod signals;
 mod spinner;

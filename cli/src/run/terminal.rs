@@ -3,8 +3,11 @@
 use std::io::IsTerminal;
 
 use anyhow::bail;
+use rustix::process::getpgrp;
 use rustix::stdio;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 
 use super::args::Args;
 
@@ -27,42 +30,58 @@ pub(crate) fn size() -> Option<(u16, u16)> {
     Some((size.ws_row, size.ws_col))
 }
 
-/// What the terminal was like; put right when this is dropped, also by a panic.
+/// The terminal in a mode of ours; put right when this is dropped, also by a panic.
 #[derive(Debug)]
-struct Before(Termios);
+pub(crate) struct Held {
+    before: Termios,
+    mode: Termios,
+}
 
-impl Drop for Before {
-    fn drop(&mut self) {
-        // Output that is still on its way was meant for the mode that ends here.
-        let _ = tcsetattr(stdio::stdin(), OptionalActions::Drain, &self.0);
+/// A terminal all of whose keys go to the program.
+pub(crate) type Raw = Held;
+
+/// Makes the terminal quiet: it does not show what is typed, and still turns Ctrl-C into a signal.
+pub(crate) fn quiet() -> anyhow::Result<Held> {
+    let before = tcgetattr(stdio::stdin())?;
+    let mut mode = before.clone();
+    mode.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON);
+    let held = Held { before, mode };
+    tcsetattr(stdio::stdin(), OptionalActions::Now, &held.mode)?;
+    Ok(held)
+}
+
+impl Held {
+    /// Gives all keys to the program, as they are.
+    pub(crate) fn raw(mut self) -> anyhow::Result<Raw> {
+        self.mode = self.before.clone();
+        self.mode.make_raw();
+        tcsetattr(stdio::stdin(), OptionalActions::Now, &self.mode)?;
+        Ok(self)
+    }
+
+    /// Puts the terminal right for whoever uses it while this process is stopped.
+    pub(crate) fn lend(&self) {
+        if !used_by_others() {
+            // Output that is still on its way was meant for the mode that ends here.
+            let _ = tcsetattr(stdio::stdin(), OptionalActions::Drain, &self.before);
+        }
+    }
+
+    /// Takes the terminal again, unless others use it: then this process goes on in the background.
+    pub(crate) fn take_back(&self) {
+        if !used_by_others() {
+            let _ = tcsetattr(stdio::stdin(), OptionalActions::Now, &self.mode);
+        }
     }
 }
 
-/// The terminal does not show what is typed, and still turns Ctrl-C into a signal.
-#[derive(Debug)]
-pub(crate) struct Quiet(Before);
-
-/// Every key goes to the program as it is.
-#[derive(Debug)]
-pub(crate) struct Raw {
-    _before: Before,
+/// Whether this is a job in the background.
+fn used_by_others() -> bool {
+    tcgetpgrp(stdio::stdin()).is_ok_and(|group| group != getpgrp())
 }
 
-/// Makes the terminal quiet.
-pub(crate) fn quiet() -> anyhow::Result<Quiet> {
-    let before = Before(tcgetattr(stdio::stdin())?);
-    let mut modes = before.0.clone();
-    modes.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON);
-    tcsetattr(stdio::stdin(), OptionalActions::Now, &modes)?;
-    Ok(Quiet(before))
-}
-
-impl Quiet {
-    /// Gives all keys to the program.
-    pub(crate) fn raw(self) -> anyhow::Result<Raw> {
-        let mut modes = self.0.0.clone();
-        modes.make_raw();
-        tcsetattr(stdio::stdin(), OptionalActions::Now, &modes)?;
-        Ok(Raw { _before: self.0 })
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lend();
     }
 }
