@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::machines::Hull;
+use crate::contestants::Hull;
 use crate::report::Report;
 
 pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result<()> {

@@ -4,16 +4,22 @@
 //! machine is noisy for all of them. What is compared is printed as a ratio to Hull. QEMU's microvm
 //! takes part where `qemu-system-x86_64` is installed, Firecracker where `FIRECRACKER` names its binary.
 
+mod api;
+mod boots;
+mod contestants;
 mod guests;
 mod images;
-mod machines;
 mod measure;
+mod memory;
+mod network;
+mod queues;
 mod report;
 mod runs;
 
 use clap::{Parser, ValueEnum};
 
-use machines::Machines;
+use contestants::Contestants;
+use network::Taps;
 use report::Report;
 
 #[derive(Debug, Parser)]
@@ -43,23 +49,33 @@ enum Format {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let rounds = cli.rounds.max(1);
-    let machines = Machines::find()?;
+    let taps = Taps::make()
+        .inspect_err(|error| eprintln!("no network cards are measured: {error:#}"))
+        .ok();
+    let contestants = Contestants::find()?;
     let mut report = Report::new(cli.only);
 
     if report.wants("first instruction") {
-        machines.first_instruction(rounds * 3, &mut report)?;
+        boots::first_instruction(&contestants, rounds * 3, &mut report)?;
     }
     if report.wants("kernel boot") {
-        machines.kernel_boot(rounds, &mut report)?;
+        boots::kernel(&contestants, rounds, &mut report)?;
+    }
+    if report.wants("agent ready") {
+        boots::agent(&contestants, rounds, &mut report)?;
     }
     if report.wants("own memory") {
-        machines.own_memory(&mut report)?;
+        memory::measure(&contestants, taps.as_ref(), rounds.min(3), &mut report)?;
     }
+    if report.wants("API") {
+        api::measure(&contestants, rounds, &mut report)?;
+    }
+    queues::measure(&contestants, taps.as_ref(), rounds, &mut report)?;
     if report.wants("hull run") {
-        runs::measure(&machines.hull, rounds, &mut report)?;
+        runs::measure(&contestants.hull, rounds, &mut report)?;
     }
     if report.wants("image load") {
-        images::measure(&machines.hull, rounds, &mut report)?;
+        images::measure(&contestants.hull, rounds, &mut report)?;
     }
     match cli.format {
         Format::Table => report.print(),

@@ -2,21 +2,23 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
-/// What a process took from its start to its end.
+/// What a process took from its start to its end, with those that it started and waited for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) wall: Duration,
-    /// User and system time, of the process alone.
-    pub(crate) cpu: Duration,
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
 }
 
-/// Runs a process to its end, whatever its exit status.
-pub(crate) fn to_the_end(command: &mut Command) -> Result<Cost> {
+/// Runs a process to its end.
+pub(crate) fn to_the_end(command: &mut Command) -> Result<(Cost, ExitStatus)> {
     let start = Instant::now();
     let child = command
         .stdin(Stdio::null())
@@ -24,11 +26,96 @@ pub(crate) fn to_the_end(command: &mut Command) -> Result<Cost> {
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
-    let cpu = reap(&child)?;
-    Ok(Cost {
-        wall: start.elapsed(),
-        cpu,
-    })
+    let (user, system, status) = reap(&child)?;
+    let wall = start.elapsed();
+    Ok((Cost { wall, user, system }, status))
+}
+
+/// A process that is killed when it is no longer needed.
+#[derive(Debug)]
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).spawn();
+        Ok(Self(
+            child.with_context(|| format!("cannot start {command:?}"))?,
+        ))
+    }
+
+    /// Asks it to end at once, and waits until it has.
+    pub(crate) fn interrupt(&mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.0), Signal::INT)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The CPU time of a process's threads, and of those of the processes that it started, without the vCPUs: these execute the guest.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    /// Seconds.
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl Threads {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut sum = Self::default();
+        for pid in family(pid)? {
+            for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let stat = fs::read_to_string(thread?.path().join("stat"))?;
+                let (user, system) = times(&stat).context("a thread's stat has other fields")?;
+                sum.user += user;
+                sum.system += system;
+            }
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            user: self.user - before.user,
+            system: self.system - before.system,
+        }
+    }
+}
+
+/// User and system time in seconds, of a line of `/proc/PID/task/TID/stat` (proc(5)); none of a vCPU.
+fn times(stat: &str) -> Option<(f64, f64)> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    if ["vcpu", "fc_vcpu", "CPU "]
+        .iter()
+        .any(|vcpu| name.starts_with(vcpu))
+    {
+        return Some((0.0, 0.0));
+    }
+    let mut fields = after.split_whitespace();
+    // The state is the first one behind the name and number 3 in all; the times are 14 and 15, in hundredths of a second.
+    let mut time = |skipped| Some(fields.nth(skipped)?.parse::<f64>().ok()? / 100.0);
+    Some((time(11)?, time(0)?))
+}
+
+/// A process and those that it started.
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut all = vec![pid];
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    for child in children.split_whitespace() {
+        all.extend(family(child.parse()?)?);
+    }
+    Ok(all)
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// How long from the start of a process until it has printed `marker`; the process is then killed.
@@ -54,13 +141,9 @@ pub(crate) fn until_printed(command: &mut Command, marker: &str) -> Result<Durat
 /// The proportional set size of a process and its children in KiB, without mappings of at least `guest_memory` KiB, which are the
 /// guest's and not its own.
 pub(crate) fn own_memory(pid: u32, guest_memory: u64) -> Result<u64> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let children = children.split_whitespace().map(str::parse);
-    let mut total = process_memory(pid, guest_memory)?;
-    for child in children {
-        total += process_memory(child?, guest_memory)?;
-    }
-    Ok(total)
+    let family = family(pid)?;
+    let memory = family.iter().map(|pid| process_memory(*pid, guest_memory));
+    memory.sum()
 }
 
 fn process_memory(pid: u32, guest_memory: u64) -> Result<u64> {
@@ -102,14 +185,15 @@ pub(crate) fn contains(stream: impl Read, marker: &str) -> Result<bool> {
     }
 }
 
-/// Waits for a child and returns the user and system time that it took, exact to the microsecond.
+/// Waits for a child and returns the user and system time that it took, exact to the microsecond, and how it ended.
 #[allow(unsafe_code)]
-fn reap(child: &Child) -> Result<Duration> {
+fn reap(child: &Child) -> Result<(Duration, Duration, ExitStatus)> {
     let pid = i32::try_from(child.id())?;
+    let mut status = 0;
     // SAFETY: all zeroes are a value of this plain C structure, and both pointers are to live variables.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        if libc::wait4(pid, std::ptr::null_mut(), 0, &raw mut usage) != pid {
+        if libc::wait4(pid, &raw mut status, 0, &raw mut usage) != pid {
             return Err(std::io::Error::last_os_error()).context("wait4");
         }
         usage
@@ -118,5 +202,21 @@ fn reap(child: &Child) -> Result<Duration> {
         let micros = u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec)?;
         Ok(Duration::from_micros(micros))
     };
-    Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
+    let status = ExitStatus::from_raw(status);
+    Ok((time(usage.ru_utime)?, time(usage.ru_stime)?, status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times;
+
+    #[test]
+    fn a_thread_has_the_times_of_its_line_and_a_vcpu_none() {
+        let line =
+            |name: &str| format!("7 ({name}) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 9 0");
+        assert_eq!(times(&line("disk (a) 1")), Some((2.5, 0.5)));
+        assert_eq!(times(&line("vcpu0")), Some((0.0, 0.0)));
+        assert_eq!(times(&line("CPU 0/KVM")), Some((0.0, 0.0)));
+        assert_eq!(times("nothing"), None);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::machines::Hull;
+use crate::contestants::Hull;
 use crate::measure::contains;
 use crate::report::Report;
 
