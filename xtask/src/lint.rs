@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use spdx::{Expression, ParseMode};
 
-use crate::process;
+use crate::{paths, process};
 
 /// Licences that code under Apache-2.0 may be linked with.
 const ALLOWED: &[&str] = &[
@@ -38,29 +38,37 @@ struct Package {
     license: Option<String>,
 }
 
+/// The workspace, and those of programs that are built in another way.
+const WORKSPACES: &[&str] = &["Cargo.toml", "bench/guest/Cargo.toml", "fuzz/Cargo.toml"];
+
 pub(crate) fn run() -> Result<()> {
-    println!("Checking the formatting");
-    process::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
-    println!("Checking the licences of all dependencies");
-    licences()?;
+    for manifest in WORKSPACES {
+        println!("Checking the formatting of {manifest}");
+        process::run(&mut cargo(&["fmt", "--all", "--check"], manifest))?;
+        println!("Checking the licences of all dependencies of {manifest}");
+        licences(manifest)?;
+    }
     println!("Running clippy");
-    process::run(Command::new("cargo").args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--quiet",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    let mut clippy = cargo(
+        &["clippy", "--workspace", "--all-targets", "--quiet"],
+        "Cargo.toml",
+    );
+    process::run(clippy.args(["--", "-D", "warnings"]))
 }
 
-fn licences() -> Result<()> {
-    let json = process::output(Command::new("cargo").args([
-        "metadata",
-        "--format-version=1",
-        "--filter-platform=x86_64-unknown-linux-gnu",
-    ]))?;
+/// A command of cargo for one of the workspaces.
+fn cargo(args: &[&str], manifest: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(args).arg("--manifest-path");
+    command.arg(paths::root().join(manifest));
+    command
+}
+
+fn licences(manifest: &str) -> Result<()> {
+    let json = process::output(
+        cargo(&["metadata", "--format-version=1"], manifest)
+            .arg("--filter-platform=x86_64-unknown-linux-gnu"),
+    )?;
     let metadata: Metadata = serde_json::from_str(&json).context("cargo metadata is not JSON")?;
     let refused: Vec<String> = metadata
         .packages
