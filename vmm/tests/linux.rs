@@ -1,13 +1,16 @@
 //! Linux on the whole machine: it boots, finds what there is, and its ends arrive as what they are.
 
 mod common;
+#[path = "common/typist.rs"]
+mod typist;
 #[path = "common/vector.rs"]
 mod vector;
 
 use std::fs;
+use std::io::Write;
 
 use common::guest::{Then, initramfs, initramfs_of};
-use common::{Ended, Vm, guest_file, no_kvm};
+use common::{Ended, Vm, fifo, guest_file, no_kvm};
 use hull_vm_api::ExitCause;
 use serde_json::json;
 
@@ -83,4 +86,29 @@ fn programs_keep_their_vector_registers_from_each_other() {
 fn found_its_device(vm: &Vm, ended: &Ended) {
     assert!(vm.metrics()["exits"]["mmio_read"].as_u64().unwrap() > 0);
     assert!(!ended.stdout.contains("error -16"), "{}", ended.stdout);
+}
+
+#[test]
+fn linux_is_typed_into_and_started_again_when_it_reboots() {
+    if no_kvm() {
+        return;
+    }
+    let vm = linux_with(1, "acpi=off", &initramfs_of(typist::init()));
+    let mut keys = fifo(&vm, "keys");
+    let path = vm.path("keys");
+    let vm = vm
+        .set("/serial/serial_in_path", json!(path))
+        .set("/machine-config/reboot", json!("restart"));
+    let mut running = vm.start();
+    running.await_output("what now?\r\n");
+    keys.write_all(b"hello\n").unwrap();
+    // The terminal's echo, and what init has read.
+    running.await_output("hello\r\nread hello\r\n");
+    running.await_output("what now?\r\n");
+    keys.write_all(b"r\n").unwrap();
+    running.await_output("read r\r\n");
+    running.await_output("what now?\r\n");
+    keys.write_all(b"q\n").unwrap();
+    let ended = running.end();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
 }
