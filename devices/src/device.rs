@@ -6,9 +6,11 @@
 //!
 //! Threads: `start`, `stop`, `reset` and the configuration space are called from vCPU threads (by way of registers) or
 //! from whoever pauses the microVM; `notify` and `poll` from the event loop. The transport's lock lets only one in at a
-//! time, so a device needs no lock of its own, but no call may wait for anything but local disks. What else a device lets
-//! the VMM do while it runs (another target, another file, counters) are methods of its type, called through the same
-//! lock: [`crate::MmioTransport::with_device`].
+//! time, so a device needs no lock of its own, but **no call may wait for the host**: not for a file, which may lie on a
+//! server that does not answer. What may take long is a [`Job`], which the thread that noticed the request does without the
+//! lock. So a dead backend stalls the queue that uses it, and neither a vCPU that looks at a register nor a pause. What
+//! else a device lets the VMM do while it runs (another target, another file, counters) are methods of its type, called
+//! through the same lock: [`crate::MmioTransport::with_device`].
 
 use std::any::Any;
 use std::fmt;
@@ -75,6 +77,25 @@ pub enum Progress {
     More,
 }
 
+/// Work that may take as long as it likes: done on the thread that got it, without any lock. It has all that it needs.
+pub trait Job: Any + Send + fmt::Debug {
+    /// Does it.
+    fn run(&mut self);
+}
+
+/// What follows when a job is done: the queues to look at again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub enum Finished {
+    /// Nothing.
+    #[default]
+    Quietly,
+    /// There may be more in this queue.
+    Queue(u16),
+    /// There may be more in any queue.
+    AllQueues,
+}
+
 /// Why a device did not start. The transport then marks it as needing a reset.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -137,10 +158,30 @@ pub trait VirtioDevice: Any + Send + fmt::Debug {
     /// [`StartError`] if it can't work with what it got; the device then is as it was before.
     fn start(&mut self, resources: Resources) -> Result<(), StartError>;
 
-    /// Ends work: nothing is in flight and no guest memory is touched when it returns. The states are those of all queues,
-    /// in order; empty if the device was not started. What the device keeps besides (connections, half-written output)
-    /// it still has at the next start.
+    /// Ends work, without waiting: requests in flight stay with the device, which gives them back after the next start. The
+    /// states are those of all queues, in order; empty if the device was not started. What the device keeps besides
+    /// (connections, half-written output) it still has at the next start.
     fn stop(&mut self) -> Vec<QueueState>;
+
+    /// How many requests the host still works on. While there are any, their buffers in the guest's memory may change, also
+    /// if the device is stopped; no ring does. A device is only reset or saved when there are none.
+    fn in_flight(&self) -> usize {
+        0
+    }
+
+    /// The next piece of work that may take long, if there is one. [`VirtioDevice::finish`] follows when it is done. Called
+    /// after `notify`, `poll` and `finish`.
+    fn take_job(&mut self) -> Option<Box<dyn Job>> {
+        None
+    }
+
+    /// Takes back a job that is done, also if the device was stopped meanwhile.
+    fn finish(&mut self, _job: Box<dyn Job>) -> Finished {
+        Finished::default()
+    }
+
+    /// Waits for requests that were left to the kernel and are no job. Only for a device that is about to be saved.
+    fn drain(&mut self) {}
 
     /// The driver kicked a queue. Called for stopped devices too, which ignore it.
     fn notify(&mut self, queue: u16) -> Progress;

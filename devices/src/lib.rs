@@ -30,8 +30,12 @@ pub mod transport;
 pub mod vsock;
 mod worker;
 
-pub use device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+pub use device::{
+    DeviceState, DeviceType, Finished, Job, Progress, Resources, StartError, VirtioDevice,
+};
 pub use interrupt::{Cause, Interrupt, Notifier};
 pub use memory::GuestMemory;
 pub use queue::{Chain, QueueError, QueueState, Segment, Virtqueue};
-pub use transport::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, RestoreError, TransportState};
+pub use transport::{
+    MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, RestoreError, TransportState, Written,
+};

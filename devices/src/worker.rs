@@ -20,6 +20,13 @@ pub(crate) enum Outcome {
     /// It can't be done now, but those behind it can: the device keeps its chain and gives it back some day, by
     /// [`Running::give_back`].
     Kept,
+    /// It is part of a [`crate::Job`], and so may those behind it be: the device keeps its chain, and looks at the queue again
+    /// when the job is done, so that the driver need not say that there is more.
+    Gathered,
+    /// The same, and the job is full.
+    Full,
+    /// It is a job by itself, and those behind it are for other threads.
+    Apart,
 }
 
 /// The resources of a device, while it has them, and a chain to reuse.
@@ -65,6 +72,11 @@ impl Worker {
             Some(resources) => resources.notifier.config_changed(),
             None => self.config_changed = true,
         }
+    }
+
+    /// Whether the device is stopped, so that nothing can be given back to its driver for now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.resources.is_none()
     }
 
     /// The resources; none if the device is stopped or lost.
@@ -163,9 +175,13 @@ fn drain(
     mut serve: impl FnMut(&GuestMemory, &Chain) -> Outcome,
 ) -> Result<(Progress, bool), QueueError> {
     let mut used = false;
+    let mut gathered = false;
     queue.silence(memory)?;
     for _ in 0..BUDGET {
         if !queue.pop(memory, chain)? {
+            if gathered {
+                return Ok((Progress::Done, used));
+            }
             // What came while notifications were off must not wait for the next kick.
             if !queue.listen(memory)? {
                 return Ok((Progress::Done, used));
@@ -190,6 +206,16 @@ fn drain(
                 return Ok((Progress::Done, used));
             }
             Outcome::Kept => {}
+            Outcome::Gathered => gathered = true,
+            Outcome::Apart => {
+                let progress = if queue.listen(memory)? {
+                    Progress::More
+                } else {
+                    Progress::Done
+                };
+                return Ok((progress, used));
+            }
+            Outcome::Full => return Ok((Progress::Done, used)),
         }
     }
     Ok((Progress::More, used))

@@ -64,6 +64,15 @@ impl Gate {
         }
     }
 
+    /// Waits for something else than the gate. Who does that is out of the guest, and comes to the gate next, so it counts as one
+    /// of those who wait here.
+    pub(crate) fn aside(&self, wait: impl FnOnce()) {
+        self.lock().waiting += 1;
+        self.changed.notify_all();
+        wait();
+        self.lock().waiting -= 1;
+    }
+
     /// Lets nobody pass until it is opened.
     pub(crate) fn shut(&self) {
         self.set(Way::Shut);
@@ -128,6 +137,26 @@ mod tests {
             assert_eq!(thread.join().unwrap(), Passage::Reopened);
         }
         assert_eq!(gate.pass(), Passage::Open);
+    }
+
+    #[test]
+    fn who_waits_for_something_else_stands_still_as_well() {
+        let gate = Arc::new(Gate::default());
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let aside = {
+            let gate = gate.clone();
+            thread::spawn(move || {
+                gate.aside(|| wait.recv().unwrap());
+                gate.pass()
+            })
+        };
+        gate.shut();
+        assert!(gate.await_all(1, Duration::from_secs(60)));
+        // What it waited for has come, and it is still not in the guest.
+        go_on.send(()).unwrap();
+        assert!(gate.await_all(1, Duration::from_secs(60)));
+        gate.open();
+        aside.join().unwrap();
     }
 
     #[test]

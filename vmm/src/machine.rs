@@ -8,7 +8,7 @@ use hull_vm_api::{Draft, Metadata, VmConfig};
 use kvm_ioctls::VmFd;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::api::Late;
+use crate::api::Later;
 use crate::bus::Bus;
 use crate::command_line::command_line;
 use crate::cpu::Wanted;
@@ -78,14 +78,15 @@ impl Machine {
         let serial = serial(config, files, &vm)?;
         let (ports, keyboard) = ports(serial.as_ref(), &vm, &ending)?;
         let mut mmio = Bus::default();
-        virtio.attach(&mut mmio)?;
+        let gate = Arc::new(Gate::default());
+        virtio.attach(&mut mmio, &gate)?;
         let shared = Shared {
             ports: Arc::new(ports),
             mmio: Arc::new(mmio),
             counters: Arc::new(Exits::default()),
             ending,
             timeline: timeline.clone(),
-            gate: Arc::new(Gate::default()),
+            gate,
             _mappings: virtio.mappings(),
         };
         Ok(Self {
@@ -124,7 +125,7 @@ impl Machine {
             serial: self.serial,
             button: self.button,
             latencies: Arc::default(),
-            late: Late::default(),
+            later: Later::new().map_err(StartError::host("an eventfd"))?,
             shared: self.shared,
             vm: self.vm,
             _memory: self.memory,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use std::time::Instant;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
-use hull_vm_api::{Draft, ExitCause, Metadata, Stage};
+use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage};
 use kvm_ioctls::VmFd;
 
-use crate::api::{Host, Late};
+use crate::api::{Host, Later};
 use crate::ending::{End, Ending};
 use crate::error::StartError;
 use crate::keeper::channel::Channel;
@@ -47,8 +48,8 @@ pub(crate) struct Running {
     pub serial: Option<Serial>,
     pub button: PowerButton,
     pub latencies: Arc<Latencies>,
-    /// Changes of devices that were not waited for to their end.
-    pub late: Late,
+    /// Requests that wait for the host.
+    pub later: Later,
     pub shared: Shared,
     /// Gone after its vCPUs, and before the memory that it knows of.
     pub vm: VmFd,
@@ -100,13 +101,22 @@ impl Running {
         let mut events = self.event_loop(bell)?;
         loop {
             if let Some(end) = self.shared.ending.get() {
+                if let Some(answer) = self.later.give_up() {
+                    // Without a keeper there is nobody to be told.
+                    let _ = tell(keeper, answer);
+                }
                 return Ok(end.clone());
             }
-            let due = host.figures.due();
+            let due = host.figures.due().into_iter().chain(self.later.due()).min();
             let due = due.and_then(|due| i32::try_from(due.as_millis().saturating_add(1)).ok());
             events.run_with_timeout(due.unwrap_or(-1))?;
             if host.figures.due().is_some_and(|due| due.is_zero()) {
                 write_figures(host);
+            }
+            if let Some(answer) = self.end_waiting()
+                && tell(keeper, answer).is_err()
+            {
+                self.shared.ending.announce(ExitCause::ParentGone);
             }
             if rang.take() {
                 self.obey(keeper, host);
@@ -196,10 +206,11 @@ impl Running {
                 }
                 Ok(Some(Order::Answer(request))) => {
                     host.figures.learn(request.counted());
-                    let request = request.parse();
-                    let answer = request.and_then(|request| self.answer(&request, host));
-                    let answered = keeper.send(&Report::answer(answer));
-                    answered.and_then(|()| keeper.flush_all())
+                    let answer = match request.parse() {
+                        Ok(request) => self.take_request(request, host),
+                        Err(fault) => Some(Err(fault)),
+                    };
+                    answer.map_or(Ok(()), |answer| tell(keeper, answer))
                 }
                 Ok(Some(Order::Start(_))) => Ok(()),
                 Err(error) => Err(error),
@@ -209,6 +220,12 @@ impl Running {
             }
         }
     }
+}
+
+/// Answers the request that the keeper handed over last.
+fn tell(keeper: &mut Channel, answer: Result<Reply, Fault>) -> io::Result<()> {
+    keeper.send(&Report::answer(answer))?;
+    keeper.flush_all()
 }
 
 fn write_figures(host: &mut Host) {
@@ -227,7 +244,7 @@ impl fmt::Debug for Running {
 
 /// Wakes the loop up when the keeper wants something, or the machine has ended.
 struct Bell {
-    fds: [RawFd; 2],
+    fds: [RawFd; 3],
     ending: Arc<Ending>,
     rang: Rc<Cell<bool>>,
 }
@@ -236,7 +253,7 @@ impl Bell {
     fn new(running: &Running, keeper: &Channel) -> Self {
         let ending = running.shared.ending.event().as_raw_fd();
         Self {
-            fds: [keeper.as_raw_fd(), ending],
+            fds: [keeper.as_raw_fd(), ending, running.later.bell()],
             ending: running.shared.ending.clone(),
             // Something may have come before the loop began.
             rang: Rc::new(Cell::new(true)),

@@ -1,30 +1,38 @@
 //! The behaviour of virtio-blk.
 
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use virtio_bindings::bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
+use super::batch::{Batch, Disposal};
 use super::config::{self, BlockConfig, CacheMode, Engine, MAX_QUEUES, QUEUE_SIZE};
 use super::counters::BlockCounters;
 use super::disk::{Buffers, Disk};
 use super::flights::{Flights, Landed};
-use super::request::{self, Context};
+use super::request;
 use super::serve::Server;
-use super::state::{BlockError, BlockRestoreError, BlockState, ReplaceError, UnlikeDisk};
-use crate::QueueState;
-use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+use super::state::{BlockError, BlockRestoreError, BlockState, ReplaceError, check_likeness};
+use crate::device::{
+    DeviceState, DeviceType, Finished, Job, Progress, Resources, StartError, VirtioDevice,
+};
 use crate::metrics::Metrics;
 use crate::poller::Poller;
 use crate::rate::{RateControl, RateLimiter};
 use crate::worker::Worker;
+use crate::{Chain, QueueState};
 
 /// A disk.
 #[derive(Debug)]
 pub struct Block {
     config: BlockConfig,
     queue_sizes: Vec<u16>,
-    disk: Disk,
+    disk: Arc<Disk>,
+    /// Contents that are to take the place of those that are there, when nothing is in flight any more.
+    successor: Option<Successor>,
     /// What the driver was told at its start; files that take the place of others must not have larger ones.
     block_size: u32,
     /// What the driver chose where it may choose: whether writes may wait for a flush.
@@ -34,6 +42,13 @@ pub struct Block {
     flights: Option<Flights>,
     worker: Worker,
     buffers: Buffers,
+    lines: Vec<Line>,
+    /// Work for threads.
+    jobs: VecDeque<Box<dyn Job>>,
+    /// Requests in batches that threads have.
+    handed: usize,
+    /// Requests that were done while the device was stopped: queue, chain, bytes written.
+    landed: Vec<(u16, Chain, u32)>,
     limiter: RateLimiter,
     poller: Poller,
     /// Whether requests wait in queues for a limit or for room; [`Block::poll`] has them looked at again.
@@ -41,6 +56,23 @@ pub struct Block {
     /// Whether the next request of each queue was refused by the limiter.
     refused: [bool; MAX_QUEUES as usize],
     counters: Arc<BlockCounters>,
+}
+
+/// What a queue has to do with threads.
+#[derive(Debug, Default)]
+struct Line {
+    /// A batch to be filled; none before the first.
+    spare: Option<Box<Batch>>,
+    /// A thread has one.
+    is_busy: bool,
+}
+
+/// Told whether contents took the place of others. It must not wait.
+pub type OnReplaced = Box<dyn FnOnce(Result<(), ReplaceError>) + Send>;
+
+struct Successor {
+    disk: Arc<Disk>,
+    on_replaced: OnReplaced,
 }
 
 impl Block {
@@ -70,13 +102,18 @@ impl Block {
         Ok(Self {
             queue_sizes: vec![QUEUE_SIZE; config.queues.into()],
             block_size: disk.block_size(),
+            lines: (0..config.queues).map(|_| Line::default()).collect(),
             config,
-            disk,
+            disk: Arc::new(disk),
+            successor: None,
             writeback: true,
             features: 0,
             flights,
             worker: Worker::default(),
             buffers: Buffers::default(),
+            jobs: VecDeque::new(),
+            handed: 0,
+            landed: Vec::new(),
             limiter,
             poller,
             waits: false,
@@ -105,40 +142,55 @@ impl Block {
         })
     }
 
-    /// Puts other contents in the place of those that are there, and gives these back. What is in flight is done before, with the old
-    /// ones; the driver is told of the new size. Works on a running disk and on a stopped one.
+    /// Puts other contents in the place of those that are there; the driver is told of the new size. Works on a running disk and
+    /// on a stopped one. Requests in flight are done with the old contents, which come back if nobody uses them any more:
+    /// closing files can take long, so it is best done without the device's lock.
     ///
-    /// # Errors
-    /// [`ReplaceError`] if the driver could not go on with them. The disk then has its old contents.
-    pub fn replace(&mut self, disk: Disk) -> Result<Disk, ReplaceError> {
-        let replaced = self.try_replace(disk);
-        self.counters.update(replaced.is_ok());
-        replaced
-    }
-
-    fn try_replace(&mut self, disk: Disk) -> Result<Disk, ReplaceError> {
-        check_likeness(self.disk.is_read_only(), self.block_size, &disk)?;
-        self.drain();
-        if let Some(flights) = &mut self.flights {
-            flights.set_files(&disk).map_err(ReplaceError::Files)?;
+    /// With io_uring, whose files can only be changed when nothing is in flight, it waits for that, and further requests
+    /// wait with it: `on_replaced` is called now or then. [`Block::keep`] ends the waiting.
+    pub fn replace(&mut self, disk: Disk, on_replaced: OnReplaced) -> Option<Arc<Disk>> {
+        let fits = check_likeness(self.disk.is_read_only(), self.block_size, &disk);
+        if let Err(unlike) = fits {
+            self.counters.update(false);
+            on_replaced(Err(unlike.into()));
+            return None;
         }
-        let old = std::mem::replace(&mut self.disk, disk);
-        self.worker.config_changed();
-        Ok(old)
+        if self.successor.is_some() {
+            on_replaced(Err(ReplaceError::Twice));
+            return None;
+        }
+        let disk = Arc::new(disk);
+        self.successor = Some(Successor { disk, on_replaced });
+        self.succeed()
     }
 
-    /// Asks the files for their sizes again, after one was made larger or smaller, and tells the driver; the new capacity in
-    /// sectors.
-    ///
-    /// # Errors
-    /// [`ReplaceError::Disk`] if they can't be those of a disk. The disk then has its old size.
-    pub fn refresh(&mut self) -> Result<u64, ReplaceError> {
-        self.drain();
-        let measured = self.disk.measure();
-        self.counters.update(measured.is_ok());
-        measured?;
+    /// Stays with the contents that there are, if others still wait to take their place; whether they did.
+    pub fn keep(&mut self) -> bool {
+        self.successor.take().is_some()
+    }
+
+    /// Lets new contents take their place, if it is time. The old ones come back.
+    fn succeed(&mut self) -> Option<Arc<Disk>> {
+        let is_time = self.flights.as_ref().is_none_or(Flights::is_empty);
+        let successor = self.successor.take_if(|_| is_time)?;
+        if let Some(flights) = &mut self.flights
+            && let Err(error) = flights.set_files(&successor.disk)
+        {
+            self.counters.update(false);
+            (successor.on_replaced)(Err(ReplaceError::Files(error)));
+            return Some(successor.disk);
+        }
+        let old = std::mem::replace(&mut self.disk, successor.disk);
+        self.counters.update(true);
         self.worker.config_changed();
-        Ok(self.disk.capacity())
+        (successor.on_replaced)(Ok(()));
+        Some(old)
+    }
+
+    /// The contents that there are.
+    #[must_use]
+    pub fn disk(&self) -> Arc<Disk> {
+        Arc::clone(&self.disk)
     }
 
     /// Sectors of 512 bytes.
@@ -173,28 +225,47 @@ impl Block {
         }
     }
 
-    /// Begins, or does, what is in a queue.
+    /// Begins what is in a queue.
     fn serve(&mut self, queue: u16) -> Progress {
+        let write_through = self.is_write_through();
+        let Some(line) = self.lines.get_mut(usize::from(queue)) else {
+            return Progress::Done;
+        };
+        if line.is_busy && self.flights.is_none() {
+            return Progress::Done;
+        }
         let serial = self.config.serial.bytes();
+        let new = || Box::new(Batch::new(queue, serial, self.counters.clone()));
+        let mut batch = (!line.is_busy).then(|| line.spare.take().unwrap_or_else(new));
         let mut server = Server {
-            context: Context {
-                write_through: self.is_write_through(),
-                disk: &self.disk,
-                buffers: &mut self.buffers,
-                serial: &serial,
-                zeroed: 0,
-            },
+            disk: &self.disk,
+            serial: &serial,
+            write_through,
+            buffers: &mut self.buffers,
             flights: self.flights.as_mut(),
+            batch: batch.as_deref_mut(),
+            is_held: self.successor.is_some(),
             limiter: &mut self.limiter,
             waits: &mut self.waits,
             refused: &mut self.refused,
             counters: &self.counters,
             features: self.features,
-            moved: 0,
             queue,
         };
-        self.worker
-            .work(queue, |memory, chain| server.serve(memory, chain))
+        let progress = self
+            .worker
+            .work(queue, |memory, chain| server.serve(memory, chain));
+        match batch {
+            Some(batch) if batch.is_empty() => line.spare = Some(batch),
+            Some(mut batch) => {
+                batch.set_disk(Arc::clone(&self.disk), write_through);
+                line.is_busy = true;
+                self.handed += batch.items().len();
+                self.jobs.push_back(batch);
+            }
+            None => {}
+        }
+        progress
     }
 
     /// Gives requests that have landed back to the driver; with `all`, waits for those that have not.
@@ -203,17 +274,24 @@ impl Block {
             return;
         };
         let counters = &self.counters;
+        let is_stopped = self.worker.is_stopped();
+        let stored = &mut self.landed;
         let mut running = self.worker.running();
         let mut landed = [false; MAX_QUEUES as usize];
         let on_landed = |request: Landed<'_>| {
             counters.request(&request.request, &request.result, request.time);
             // A device that was lost has nobody to answer to.
             if let Some(running) = &mut running {
-                let written = request::answer(running.memory, request.chain, &request.result);
+                let written = request::answer(request.memory, request.chain, &request.result);
                 running.give_back_quietly(request.queue, request.chain, written);
                 if let Some(landed) = landed.get_mut(usize::from(request.queue)) {
                     *landed = true;
                 }
+            } else if is_stopped {
+                let written = request::answer(request.memory, request.chain, &request.result);
+                let mut chain = Chain::new();
+                chain.copy_from(request.chain);
+                stored.push((request.queue, chain, written));
             }
         };
         if all {
@@ -226,11 +304,33 @@ impl Block {
                 running.interrupt(queue);
             }
         }
+        if let Some(old) = self.succeed() {
+            self.jobs.push_back(Box::new(Disposal(Some(old))));
+            // Those that were held back.
+            self.waits = true;
+        }
     }
 
-    /// Waits until nothing is in flight.
-    fn drain(&mut self) {
-        self.land(true);
+    /// Gives the requests of a batch back to the driver, or keeps them for it.
+    fn unload(&mut self, batch: &Batch) {
+        let is_stopped = self.worker.is_stopped();
+        let mut running = self.worker.running();
+        for item in batch.items() {
+            // Known only now, so it may leave a debt.
+            if item.zeroed > 0 {
+                self.limiter.charge(item.zeroed, 0);
+            }
+            if let Some(running) = &mut running {
+                running.give_back_quietly(batch.queue, &item.chain, item.written);
+            } else if is_stopped {
+                let mut chain = Chain::new();
+                chain.copy_from(&item.chain);
+                self.landed.push((batch.queue, chain, item.written));
+            }
+        }
+        if let Some(running) = &mut running {
+            running.interrupt(batch.queue);
+        }
     }
 
     /// Gives the kernel what was begun.
@@ -242,21 +342,12 @@ impl Block {
     }
 }
 
-/// Whether a driver that began with a disk can go on with another.
-fn check_likeness(read_only: bool, block_size: u32, disk: &Disk) -> Result<(), UnlikeDisk> {
-    if read_only != disk.is_read_only() {
-        return Err(UnlikeDisk::ReadOnly {
-            was: read_only,
-            given: disk.is_read_only(),
-        });
+impl fmt::Debug for Successor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Successor")
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
     }
-    if disk.block_size() > block_size {
-        return Err(UnlikeDisk::BlockSize {
-            was: block_size,
-            given: disk.block_size(),
-        });
-    }
-    Ok(())
 }
 
 impl VirtioDevice for Block {
@@ -294,13 +385,46 @@ impl VirtioDevice for Block {
         let features = resources.features;
         self.worker.start(resources, self.queue_sizes.len())?;
         self.features = features;
+        let landed = std::mem::take(&mut self.landed);
+        if let Some(mut running) = self.worker.running() {
+            for (queue, chain, written) in landed {
+                running.give_back(queue, &chain, written);
+            }
+        }
         Ok(())
     }
 
     fn stop(&mut self) -> Vec<QueueState> {
-        self.drain();
         self.waits = false;
         self.worker.stop()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.handed + self.flights.as_ref().map_or(0, Flights::count)
+    }
+
+    fn take_job(&mut self) -> Option<Box<dyn Job>> {
+        self.jobs.pop_front()
+    }
+
+    fn finish(&mut self, job: Box<dyn Job>) -> Finished {
+        let job: Box<dyn Any> = job;
+        let Ok(mut batch) = job.downcast::<Batch>() else {
+            return Finished::Quietly;
+        };
+        self.unload(&batch);
+        self.handed -= batch.items().len();
+        batch.clear();
+        let queue = batch.queue;
+        if let Some(line) = self.lines.get_mut(usize::from(queue)) {
+            line.is_busy = false;
+            line.spare = Some(batch);
+        }
+        Finished::Queue(queue)
+    }
+
+    fn drain(&mut self) {
+        self.land(true);
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
@@ -334,6 +458,7 @@ impl VirtioDevice for Block {
     }
 
     fn reset(&mut self) {
+        self.landed.clear();
         self.writeback = true;
         self.features = 0;
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use super::config::SECTOR;
 use super::direct::{Alignment, Bounce};
@@ -50,7 +51,7 @@ pub enum DiskError {
 
 #[derive(Debug)]
 struct Part {
-    file: File,
+    file: Arc<File>,
     /// Where it begins on the disk, in bytes.
     start: u64,
     /// Bytes in the file.
@@ -69,6 +70,8 @@ pub struct Disk {
     align: u64,
     /// What direct I/O asks for.
     direct: Option<Alignment>,
+    /// Whether the files lie where a system call that should not wait for them does not.
+    is_local: bool,
 }
 
 /// What reading and writing needs besides the disk; kept for its memory.
@@ -104,14 +107,16 @@ impl Disk {
 
     fn new(files: Vec<File>, read_only: bool, align: u64) -> Result<Self, DiskError> {
         let mut direct = None;
+        let mut is_local = true;
         for file in &files {
+            is_local &= lies_on_this_host(file);
             direct = direct.or(Alignment::of(file).map_err(DiskError::Direct)?);
         }
         if direct.is_some() && align != SECTOR {
             return Err(DiskError::DirectParts);
         }
         let part = |file| Part {
-            file,
+            file: Arc::new(file),
             start: 0,
             len: 0,
         };
@@ -121,16 +126,31 @@ impl Disk {
             read_only,
             align,
             direct,
+            is_local,
         };
         disk.measure()?;
         Ok(disk)
     }
 
-    /// Asks the files for their sizes, which may have changed. The disk stays as it was if they can't be those of a disk.
+    /// The same files, asked for their sizes again, which may have changed. Waits for the host.
     ///
     /// # Errors
     /// As for a new disk.
-    pub(super) fn measure(&mut self) -> Result<(), DiskError> {
+    pub fn measured_again(&self) -> Result<Self, DiskError> {
+        let part = |part: &Part| Part {
+            file: Arc::clone(&part.file),
+            start: 0,
+            len: 0,
+        };
+        let mut disk = Self {
+            parts: self.parts.iter().map(part).collect(),
+            ..*self
+        };
+        disk.measure()?;
+        Ok(disk)
+    }
+
+    fn measure(&mut self) -> Result<(), DiskError> {
         let mut size = 0_u64;
         let mut places = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
@@ -165,6 +185,11 @@ impl Disk {
     #[must_use]
     pub fn block_size(&self) -> u32 {
         self.direct.map_or(512, |direct| direct.block)
+    }
+
+    /// Whether the files lie where a system call that should not wait for them does not.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// The files, in order.
@@ -276,7 +301,7 @@ impl Disk {
     fn file_of(&self, part: usize) -> io::Result<&File> {
         self.parts
             .get(part)
-            .map(|part| &part.file)
+            .map(|part| &*part.file)
             .ok_or_else(beyond)
     }
 
@@ -308,6 +333,15 @@ impl Disk {
             }
         })
     }
+}
+
+/// Whether a file system is one of those that keep what they promise of RWF_NOWAIT. FUSE, for one, promises it, and then
+/// waits for its server in the midst of read-ahead.
+fn lies_on_this_host(file: &File) -> bool {
+    // ext2 to 4, XFS, Btrfs, F2FS, tmpfs; block devices are in one of the last kind.
+    const LOCAL: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
+    let file_system = rustix::fs::fstatfs(file);
+    file_system.is_ok_and(|found| LOCAL.contains(&found.f_type))
 }
 
 /// The size of a regular file or a block device.

@@ -18,6 +18,8 @@ use crate::{Chain, GuestMemory};
 const CAPACITY: u32 = 128;
 /// Times that one operation is tried again without getting on.
 const MAX_RETRIES: u8 = 8;
+/// How long a disk that goes away waits for each of its requests.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
 /// One request.
 #[derive(Debug, Default)]
@@ -48,6 +50,7 @@ pub(super) struct Flights {
 
 /// A request, whose it is, and what became of it.
 pub(super) struct Landed<'a> {
+    pub(super) memory: &'a GuestMemory,
     pub(super) queue: u16,
     pub(super) chain: &'a Chain,
     pub(super) request: Request,
@@ -86,7 +89,12 @@ impl Flights {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.free.len() == self.flights.len()
+        self.count() == 0
+    }
+
+    /// Requests in flight.
+    pub(super) fn count(&self) -> usize {
+        self.flights.len() - self.free.len()
     }
 
     /// Begins a request that reads, writes or flushes. If it is done at once, or failed, its result comes back.
@@ -164,6 +172,7 @@ impl Flights {
                 Err(error) => Err(error),
             };
             landed(Landed {
+                memory: &memory,
                 queue: flight.queue,
                 chain: &flight.chain,
                 request: flight.request,
@@ -288,7 +297,7 @@ fn step(
     // SAFETY: the array is the flight's, which is not touched, and stays in its place, until the completion was taken: it is
     // not free, and all of them are kept when the ring goes (see `drop`). The guest's memory is held by `Flights::memory` as
     // long as something is in flight; before it is there the caller holds it, and puts it there.
-    unsafe { ring.push(operation, token)? };
+    unsafe { ring.push(operation, token, disk.is_local())? };
     Ok(Next::Completion)
 }
 
@@ -331,11 +340,11 @@ fn read(
     Ok(None)
 }
 
-/// What can't be waited for is never freed, for the kernel may still write there.
+/// What can't be waited for, because the host's file does not answer, is never freed: the kernel may still write there.
 impl Drop for Flights {
     fn drop(&mut self) {
         while !self.is_empty() {
-            if self.ring.wait().is_err() {
+            if !self.ring.wait_for(LAST_MOMENTS) {
                 std::mem::forget(std::mem::take(&mut self.flights));
                 std::mem::forget(self.memory.take());
                 return;
@@ -344,5 +353,6 @@ impl Drop for Flights {
                 self.free.extend(usize::try_from(token).ok());
             }
         }
+        self.ring.let_go();
     }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! config.rs, serial.rs   what a user may say      disk.rs, space.rs, direct.rs   the contents
 //! request.rs, ranges.rs  one request              flights.rs, ring.rs            many at once, by io_uring
-//! device.rs, serve.rs    the device               counters.rs, state.rs          what it did, what it saves
+//! device.rs, serve.rs    the device               batch.rs                       one after the other, by a thread
+//! counters.rs, state.rs  what it did, what it saves
 //! ```
 
+mod batch;
 mod config;
 mod counters;
 mod device;
@@ -24,7 +26,7 @@ mod tests;
 
 pub use config::{BlockConfig, CacheMode, Engine, MAX_QUEUES};
 pub use counters::BlockCounters;
-pub use device::Block;
+pub use device::{Block, OnReplaced};
 pub use disk::{Disk, DiskError, PART_ALIGN};
 pub use serial::{BadSerial, Serial};
 pub use state::{BlockError, BlockRestoreError, BlockState, ReplaceError, UnlikeDisk};

@@ -127,15 +127,7 @@ impl Request {
                 disk.write(context.buffers, source(memory, chain), offset)?;
             }
             Self::Flush => disk.flush()?,
-            Self::Identify => {
-                let target = target(memory, chain);
-                if target.len < LEAST_ID_ROOM {
-                    return Err(RequestError::Malformed(
-                        "without room for the serial number",
-                    ));
-                }
-                filled = u64::try_from(target.copy_in(context.serial)?).unwrap_or(0);
-            }
+            Self::Identify => filled = identify(context.serial, memory, chain)?,
             Self::Ranges(kind) => {
                 context.zeroed = ranges::execute(disk, kind, source(memory, chain))?;
             }
@@ -156,6 +148,21 @@ pub(super) struct Context<'a> {
     pub(super) write_through: bool,
     /// Bytes that the last discard or write-zeroes had to write.
     pub(super) zeroed: u64,
+}
+
+/// Answers with the serial number; how many bytes of it there was room for.
+pub(super) fn identify(
+    serial: &[u8; SERIAL_BYTES],
+    memory: &GuestMemory,
+    chain: &Chain,
+) -> Result<u64, RequestError> {
+    let target = target(memory, chain);
+    if target.len < LEAST_ID_ROOM {
+        return Err(RequestError::Malformed(
+            "without room for the serial number",
+        ));
+    }
+    Ok(u64::try_from(target.copy_in(serial)?).unwrap_or(0))
 }
 
 /// Whether there is room for the status, without which a request can't be answered.

@@ -8,11 +8,14 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
 use io_uring::types::{Fixed, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::iov::Held;
 
@@ -59,6 +62,7 @@ impl Ring {
             Restriction::sqe_op(opcode::Writev::CODE),
             Restriction::sqe_op(opcode::Fsync::CODE),
             Restriction::sqe_flags_required(Flags::FIXED_FILE.bits()),
+            Restriction::sqe_flags_allowed(Flags::FIXED_FILE.bits() | Flags::ASYNC.bits()),
             Restriction::register_op(REGISTER_FILES),
             Restriction::register_op(UNREGISTER_FILES),
         ])?;
@@ -78,7 +82,17 @@ impl Ring {
         submitter.register_files(files)
     }
 
-    /// Puts an operation into the ring, for the next [`Ring::submit`]; its completion has `token`.
+    /// Lets go of the files, with nothing in flight. The kernel takes its time to take a ring apart, and until then its files
+    /// would stay open, and locked for whoever wants them next.
+    pub(super) fn let_go(&self) {
+        if let Err(error) = self.ring.submitter().unregister_files() {
+            tracing::debug!(%error, "a disk's io_uring holds on to its files");
+        }
+    }
+
+    /// Puts an operation into the ring, for the next [`Ring::submit`]; its completion has `token`. Only what is `inline` may be
+    /// done at once by who submits it: where the host's memory has it, that is the fastest, but a file that lies elsewhere
+    /// would have that thread wait.
     ///
     /// # Errors
     /// If the ring is full.
@@ -87,8 +101,14 @@ impl Ring {
     /// The array of the operation, and the memory to which it points, must stay as they are until the completion was
     /// taken.
     #[allow(unsafe_code)]
-    pub(super) unsafe fn push(&mut self, operation: Operation, token: u64) -> io::Result<()> {
-        let entry = entry(operation)?.user_data(token);
+    pub(super) unsafe fn push(
+        &mut self,
+        operation: Operation,
+        token: u64,
+        inline: bool,
+    ) -> io::Result<()> {
+        let flags = if inline { Flags::empty() } else { Flags::ASYNC };
+        let entry = entry(operation)?.user_data(token).flags(flags);
         // SAFETY: of the caller.
         unsafe { self.ring.submission().push(&entry) }
             .map_err(|_| io::ErrorKind::ResourceBusy.into())
@@ -118,6 +138,26 @@ impl Ring {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Waits until there is a completion; false if none came in time.
+    pub(super) fn wait_for(&mut self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            // What the kernel did not take is tried again.
+            if self.ring.submit().is_err_and(|error| !is_passing(&error)) {
+                return false;
+            }
+            if !self.ring.completion().is_empty() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, Timespec::try_from(left).ok().as_ref());
         }
     }
 
@@ -196,7 +236,7 @@ mod tests {
             assert_eq!(ring.pop(), Some((0, -libc::EACCES)));
         }
         // SAFETY: as above.
-        unsafe { ring.push(Operation::Sync { file: 0 }, 7).unwrap() };
+        unsafe { ring.push(Operation::Sync { file: 0 }, 7, false).unwrap() };
         ring.wait().unwrap();
         assert_eq!(ring.pop(), Some((7, 0)));
         assert!(

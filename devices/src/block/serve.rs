@@ -1,97 +1,126 @@
 //! What happens to each request that comes out of a queue.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::config::MAX_QUEUES;
 use super::counters::BlockCounters;
+use super::disk::{Buffers, Disk};
 use super::flights::Flights;
-use super::request::{self, Context, Request};
+use super::request::{self, Request};
+use super::serial::SERIAL_BYTES;
+use crate::iov::Span;
 use crate::rate::RateLimiter;
 use crate::worker::Outcome;
 use crate::{Chain, GuestMemory};
 
-/// Bytes after which other devices have their turn.
-const TURN: u64 = 8 << 20;
-
-/// What serves the requests of one turn.
+/// What serves the requests of one turn. Nothing here waits for the host.
 pub(super) struct Server<'a> {
-    pub(super) context: Context<'a>,
+    pub(super) disk: &'a Arc<Disk>,
+    pub(super) serial: &'a [u8; SERIAL_BYTES],
+    /// Each write must be safe before it is reported as done.
+    pub(super) write_through: bool,
+    pub(super) buffers: &'a mut Buffers,
     pub(super) flights: Option<&'a mut Flights>,
+    /// Takes what a thread must do. None while one is at work for this queue.
+    pub(super) batch: Option<&'a mut Batch>,
+    /// No request may begin, because the files are about to be changed.
+    pub(super) is_held: bool,
     pub(super) limiter: &'a mut RateLimiter,
     pub(super) waits: &'a mut bool,
     pub(super) refused: &'a mut [bool; MAX_QUEUES as usize],
-    pub(super) counters: &'a BlockCounters,
+    pub(super) counters: &'a Arc<BlockCounters>,
     pub(super) features: u64,
-    /// Bytes moved in this turn, by this thread.
-    pub(super) moved: u64,
     pub(super) queue: u16,
 }
 
 impl Server<'_> {
-    /// Does one request, or begins it, or leaves it where it is.
+    /// Begins one request, or does it if that is a matter of memory alone, or leaves it where it is.
     pub(super) fn serve(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
         if !request::has_status(chain) {
             tracing::debug!("a request has no room for its status");
             self.counters.invalid_reqs_count.count();
             return Outcome::Used(0);
         }
-        let request = match Request::parse(self.context.disk, self.features, memory, chain) {
+        let request = match Request::parse(self.disk, self.features, memory, chain) {
             Ok(request) => request,
             Err(error) => {
                 self.counters.invalid_reqs_count.count();
                 return Outcome::Used(request::answer(memory, chain, &Err(error)));
             }
         };
-        if self
-            .flights
-            .as_ref()
-            .is_some_and(|flights| flights.is_full())
-        {
+        if self.is_held || self.flights.as_ref().is_some_and(|f| f.is_full()) {
             self.counters.io_engine_throttled_events.count();
             *self.waits = true;
+            return Outcome::Later;
+        }
+        let by_ring = self.flights.is_some() && !self.needs_thread(memory, chain, &request);
+        if request == Request::Identify {
+            return self.identify(memory, chain);
+        }
+        // The thread that is at work looks at the queue when it is done.
+        if !by_ring && self.batch.as_ref().is_none_or(|batch| batch.is_full()) {
             return Outcome::Later;
         }
         if !self.may_pass(&request) {
             *self.waits = true;
             return Outcome::Later;
         }
+        if by_ring {
+            return self.launch(memory, chain, request);
+        }
+        let has_room = self
+            .batch
+            .as_mut()
+            .is_some_and(|batch| batch.add(memory, chain, request));
+        match self.flights {
+            // Others go on meanwhile.
+            Some(_) => Outcome::Kept,
+            None if has_room => Outcome::Gathered,
+            None => Outcome::Full,
+        }
+    }
+
+    /// Gives a request to the ring.
+    fn launch(&mut self, memory: &GuestMemory, chain: &Chain, request: Request) -> Outcome {
+        let Some(flights) = &mut self.flights else {
+            return Outcome::Later;
+        };
         let began = Instant::now();
-        let is_for_ring = !matches!(request, Request::Identify | Request::Ranges(_));
-        let result = match &mut self.flights {
-            Some(flights) if is_for_ring => {
-                let Context {
-                    disk,
-                    write_through,
-                    ..
-                } = self.context;
-                let whose = (self.queue, chain, request, began);
-                match flights.begin(disk, self.context.buffers, memory, whose, write_through) {
-                    Some(result) => result,
-                    None => return Outcome::Kept,
-                }
-            }
-            _ => {
-                self.moved += match request {
-                    // Zeros may have to be written.
-                    Request::Ranges(_) => TURN,
-                    _ => request.bytes(),
-                };
-                let result = request.execute(&mut self.context, memory, chain);
-                // Known only now, so it may leave a debt.
-                let zeroed = std::mem::take(&mut self.context.zeroed);
-                if zeroed > 0 {
-                    self.limiter.charge(zeroed, 0);
-                }
-                result
-            }
+        let whose = (self.queue, chain, request, began);
+        let begun = flights.begin(self.disk, self.buffers, memory, whose, self.write_through);
+        let Some(result) = begun else {
+            return Outcome::Kept;
         };
         self.counters.request(&request, &result, began.elapsed());
-        let written = request::answer(memory, chain, &result);
-        if self.moved >= TURN {
-            Outcome::Enough(written)
-        } else {
-            Outcome::Used(written)
+        Outcome::Used(request::answer(memory, chain, &result))
+    }
+
+    /// Answers with the serial number.
+    fn identify(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
+        if !self.may_pass(&Request::Identify) {
+            *self.waits = true;
+            return Outcome::Later;
         }
+        let began = Instant::now();
+        let result = request::identify(self.serial, memory, chain);
+        self.counters
+            .request(&Request::Identify, &result, began.elapsed());
+        Outcome::Used(request::answer(memory, chain, &result))
+    }
+
+    /// Whether a request is none for a ring: no operation of it does that, or the guest's buffers don't suit direct I/O.
+    fn needs_thread(&self, memory: &GuestMemory, chain: &Chain, request: &Request) -> bool {
+        let must_bounce = |span: Span<'_>, offset| self.disk.must_bounce(span, offset);
+        let bounces = match *request {
+            Request::Ranges(_) => return true,
+            Request::Read { offset, .. } => must_bounce(request::target(memory, chain), offset),
+            Request::Write { offset, .. } => must_bounce(request::source(memory, chain), offset),
+            Request::Flush | Request::Identify => Ok(false),
+        };
+        // What can't be done at all fails the same way in the ring.
+        bounces.unwrap_or(false)
     }
 
     /// Whether the limits let a request pass. One that must wait is counted once, however often it is looked at.

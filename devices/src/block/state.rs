@@ -5,7 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::config::{BlockConfig, MAX_QUEUES};
-use super::disk::DiskError;
+use super::disk::{Disk, DiskError};
 use crate::rate::{RateRestoreError, RateState};
 
 /// The saved state of a disk. Its contents are not in it: restoring takes the same files, open again.
@@ -101,6 +101,32 @@ pub enum ReplaceError {
     /// The kernel does not take the files.
     #[error("the disk's io_uring does not take other files")]
     Files(#[source] io::Error),
+    /// Others wait to take their place already.
+    #[error(
+        "other contents wait already until the disk's requests in flight are done; try again then"
+    )]
+    Twice,
+}
+
+/// Whether a driver that began with a disk can go on with another.
+pub(super) fn check_likeness(
+    read_only: bool,
+    block_size: u32,
+    disk: &Disk,
+) -> Result<(), UnlikeDisk> {
+    if read_only != disk.is_read_only() {
+        return Err(UnlikeDisk::ReadOnly {
+            was: read_only,
+            given: disk.is_read_only(),
+        });
+    }
+    if disk.block_size() > block_size {
+        return Err(UnlikeDisk::BlockSize {
+            was: block_size,
+            given: disk.block_size(),
+        });
+    }
+    Ok(())
 }
 
 fn can_write(can: bool) -> &'static str {

@@ -170,7 +170,7 @@ fn an_emergency_write_needs_no_queue() {
     let mut person = Person::new();
     let mut driver = Driver::new(person.device());
     assert!(driver.negotiate(u64::MAX));
-    driver
+    let _ = driver
         .transport
         .write(0x108, &u32::from(b'!').to_le_bytes());
     assert_eq!(person.seen(), b"!");

@@ -126,20 +126,18 @@ impl Server {
 
     /// What a node is like; by an open handle where there is one, for the file may have lost its name.
     fn stat_of(&mut self, node: u64, fh: Option<u64>) -> Result<Stat> {
-        if let Some(fh) = fh
-            && let Ok(handle) = self.handles.get(fh, node)
-            && let Some(file) = &handle.file
-        {
+        let open = fh.and_then(|fh| self.handles().get(fh, node).ok()?.file.clone());
+        if let Some(file) = open {
             return host::stat(file.as_fd());
         }
-        host::stat(self.nodes.fd(node)?.as_fd())
+        host::stat(self.node_fd(node)?.as_fd())
     }
 
     pub(super) fn setattr(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let node = request.node();
         let changes = Changes::parse(&mut request)?;
         let times = changes.times()?;
-        let fd = self.nodes.fd(node)?;
+        let fd = self.node_fd(node)?;
         if changes.has(MODE) {
             self.proc_self_fd.chmod(fd.as_fd(), changes.mode)?;
         }
@@ -163,9 +161,9 @@ impl Server {
         if i64::try_from(changes.size).is_err() {
             return Err(Errno::FBIG);
         }
-        let handle = changes.has(FH).then(|| self.handles.file(changes.fh, node));
+        let handle = changes.has(FH).then(|| self.file(changes.fh, node));
         let file = match handle {
-            Some(file) => file?.clone(),
+            Some(file) => file?,
             None => std::sync::Arc::new(self.open_node(node, OFlags::WRONLY)?),
         };
         rustix::fs::ftruncate(&file, changes.size)?;
@@ -203,7 +201,7 @@ impl Server {
     }
 
     pub(super) fn statfs(&mut self, request: &Request<'_>) -> Result<Answer> {
-        let fd = self.nodes.fd(request.node())?;
+        let fd = self.node_fd(request.node())?;
         let stat = rustix::fs::fstatfs(&*fd)?;
         for count in [
             stat.f_blocks,
@@ -232,7 +230,7 @@ impl Server {
 
     /// `fuse_attr`.
     pub(super) fn put_attr(&mut self, stat: &Stat) {
-        let ino = self.nodes.ino(stat);
+        let ino = self.nodes().ino(stat);
         let out = &mut self.out;
         for value in [ino, stat.stx_size, stat.stx_blocks] {
             out.u64(value);
@@ -255,7 +253,7 @@ impl Server {
 
     /// `fuse_statx`, which is `struct statx` without what only the host knows.
     fn put_statx(&mut self, stat: &Stat) {
-        let ino = self.nodes.ino(stat);
+        let ino = self.nodes().ino(stat);
         let out = &mut self.out;
         let basic_and_birth = 0xfff;
         out.u32(stat.stx_mask & basic_and_birth);

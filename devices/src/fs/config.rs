@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of a tag.
 pub(super) const TAG_BYTES: usize = 36;
-/// The most request queues. One thread serves all of them, so more than one only spares the guest's CPUs a lock.
+/// The most request queues.
 pub(super) const MAX_QUEUES: u16 = 16;
 /// Descriptors of the high-priority queue.
 const HIGH_PRIORITY_SIZE: u16 = 128;
@@ -17,6 +17,9 @@ const HIGH_PRIORITY_SIZE: u16 = 128;
 const REQUEST_SIZE: u16 = 1024;
 /// The most requests for locks that wait: see `waiting.rs`.
 pub(super) const MAX_WAITING: usize = REQUEST_SIZE as usize / 8;
+/// How many requests go on at once where there are few queues, in all and of one queue.
+const IN_FLIGHT: usize = 8;
+const IN_FLIGHT_OF_QUEUE: usize = 4;
 /// The fewest descriptors with which a share is of use.
 pub(super) const MIN_DESCRIPTORS: usize = 64;
 
@@ -55,7 +58,7 @@ pub struct FsConfig {
     pub read_only: bool,
     /// How long the guest may believe what it was told.
     pub cache: FsCache,
-    /// Request queues, 1 to 16.
+    /// Request queues, 1 to 16. None stalls another, whatever the files do that its requests are about.
     pub queues: u16,
 }
 
@@ -118,6 +121,12 @@ impl FsConfig {
         let mut sizes = vec![REQUEST_SIZE; usize::from(self.queues) + 1];
         sizes[0] = HIGH_PRIORITY_SIZE;
         sizes
+    }
+
+    /// How many requests of each queue go on at once.
+    pub(super) fn in_flight(&self) -> usize {
+        let queues = usize::from(self.queues.max(1));
+        (IN_FLIGHT / queues).clamp(1, IN_FLIGHT_OF_QUEUE)
     }
 
     /// The configuration space: `tag`, `num_request_queues`.

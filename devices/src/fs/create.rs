@@ -13,7 +13,6 @@ use rustix::io::Errno;
 
 use super::handles::Handle;
 use super::host::{self, SETGID, SETUID, Stat};
-use super::nodes::Nodes;
 use super::server::{Answer, Request, Result, Server};
 use super::wire::{Header, LINK_MAX};
 
@@ -28,8 +27,8 @@ impl Server {
         request.args.skip(8)?;
         let name = request.args.name()?;
         let kind = FileType::from_raw_mode(mode);
-        self.nodes.check_room()?;
-        let parent = self.nodes.fd(request.node())?;
+        self.nodes().check_room()?;
+        let parent = self.node_fd(request.node())?;
         match kind {
             FileType::RegularFile => {
                 let file = host::create(parent.as_fd(), name, OFlags::WRONLY, mode & 0o1777)?;
@@ -50,8 +49,8 @@ impl Server {
         let mode = request.args.u32()?;
         request.args.skip(4)?;
         let name = request.args.name()?;
-        self.nodes.check_room()?;
-        let parent = self.nodes.fd(request.node())?;
+        self.nodes().check_room()?;
+        let parent = self.node_fd(request.node())?;
         rustix::fs::mkdirat(&*parent, name, host::permissions(mode & 0o1777))?;
         self.entry(&request, name, Some(FileType::Directory))
     }
@@ -59,8 +58,8 @@ impl Server {
     pub(super) fn symlink(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let name = request.args.name()?;
         let target = request.args.string(LINK_MAX)?;
-        self.nodes.check_room()?;
-        let parent = self.nodes.fd(request.node())?;
+        self.nodes().check_room()?;
+        let parent = self.node_fd(request.node())?;
         rustix::fs::symlinkat(target, &*parent, name)?;
         self.entry(&request, name, Some(FileType::Symlink))
     }
@@ -68,10 +67,11 @@ impl Server {
     pub(super) fn link(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let old = request.args.u64()?;
         let name = request.args.name()?;
-        if self.nodes.kind(old)? == FileType::Directory {
+        let kind = self.nodes().kind(old)?;
+        if kind == FileType::Directory {
             return Err(Errno::PERM);
         }
-        let (file, parent) = (self.nodes.fd(old)?, self.nodes.fd(request.node())?);
+        let (file, parent) = (self.node_fd(old)?, self.node_fd(request.node())?);
         self.proc_self_fd.link(file.as_fd(), parent.as_fd(), name)?;
         self.entry(&request, name, None)
     }
@@ -81,7 +81,7 @@ impl Server {
         request.args.skip(4)?;
         let kill = request.args.u32()?;
         let name = request.args.name()?;
-        self.handles.check_room(self.locks.len())?;
+        self.check_handles()?;
         for _ in 0..TRIES {
             match self.create_new(&request, name, flags, mode) {
                 Err(Errno::EXIST) if flags & O_EXCL == 0 => {}
@@ -91,14 +91,14 @@ impl Server {
                 }
             }
             // There is one, so it is opened, unless it has just gone.
-            match self.nodes.look_up(request.node(), name) {
+            match self.look_up(request.node(), name) {
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error),
                 Ok((id, stat)) => {
                     self.put_entry(id, &stat);
                     let opened = self.open_file(id, flags, kill);
                     if opened.is_err() {
-                        self.nodes.forget(id, 1);
+                        self.nodes().forget(id, 1);
                     }
                     opened?;
                     return Ok(Answer::Payload);
@@ -116,7 +116,7 @@ impl Server {
         flags: u32,
         mode: u32,
     ) -> Result<(OwnedFd, u64)> {
-        let parent = self.nodes.fd(request.node())?;
+        let parent = self.node_fd(request.node())?;
         if self.read_only {
             let there = host::open_path(parent.as_fd(), name);
             return Err(there.map_or_else(
@@ -129,14 +129,13 @@ impl Server {
         }
         let access = self.host_flags(flags)?;
         // An existing file may be known already, so it is opened all the same.
-        if let Err(full) = self.nodes.check_room()
+        let room = self.nodes().check_room();
+        if let Err(full) = room
             && host::open_path(parent.as_fd(), name).is_err()
         {
             return Err(full);
         }
-        let file = self
-            .nodes
-            .open(|| host::create(parent.as_fd(), name, access, mode & 0o1777))?;
+        let file = self.open_with(|| host::create(parent.as_fd(), name, access, mode & 0o1777))?;
         self.give(&request.header, parent.as_fd(), file.as_fd(), mode)?;
         let id = self.node_of(&file, Some((request.node(), name)))?;
         Ok((file, id))
@@ -144,17 +143,16 @@ impl Server {
 
     pub(super) fn tmpfile(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let (flags, mode) = (request.args.u32()?, request.args.u32()?);
-        self.handles.check_room(self.locks.len())?;
-        self.nodes.check_room()?;
-        let parent = self.nodes.fd(request.node())?;
+        self.check_handles()?;
+        self.nodes().check_room()?;
+        let parent = self.node_fd(request.node())?;
         let mut access = self.host_flags(flags)?;
         if flags & O_EXCL != 0 {
             // It will never get a name.
             access |= OFlags::EXCL;
         }
-        let file = self
-            .nodes
-            .open(|| host::create_unnamed(parent.as_fd(), access, mode & 0o1777))?;
+        let file =
+            self.open_with(|| host::create_unnamed(parent.as_fd(), access, mode & 0o1777))?;
         self.give(&request.header, parent.as_fd(), file.as_fd(), mode)?;
         let id = self.node_of(&file, None)?;
         self.created(id, file, flags)
@@ -171,10 +169,9 @@ impl Server {
 
     /// The node of a file that is open.
     fn node_of(&mut self, file: &OwnedFd, seen: Option<(u64, &CStr)>) -> Result<u64> {
-        let proc_self_fd = &self.proc_self_fd;
-        let fd = self.nodes.open(|| proc_self_fd.reopen_path(file.as_fd()))?;
+        let fd = self.open_with(|| self.proc_self_fd.reopen_path(file.as_fd()))?;
         let stat = host::stat(fd.as_fd())?;
-        self.nodes.adopt(fd, &stat, seen)
+        self.nodes().adopt(fd, &stat, seen)
     }
 
     /// Replies with what `name` is now; if it is new, and is what was made, it is given to who asked for it.
@@ -184,15 +181,24 @@ impl Server {
         name: &CStr,
         made: Option<FileType>,
     ) -> Result<Answer> {
-        let (id, mut stat) = self.nodes.look_up(request.node(), name)?;
+        let (id, mut stat) = self.look_up(request.node(), name)?;
         if let Some(kind) = made
             && is_ours(&stat, kind)
         {
-            let given = give_node(&mut self.nodes, &request.header, request.node(), id);
-            stat = given.inspect_err(|_| self.nodes.forget(id, 1))?;
+            let given = self.give_node(&request.header, request.node(), id);
+            stat = given.inspect_err(|_| self.nodes().forget(id, 1))?;
         }
         self.put_entry(id, &stat);
         Ok(Answer::Payload)
+    }
+
+    /// Gives what was made to who asked for it; what it is like then.
+    fn give_node(&self, header: &Header, parent: u64, id: u64) -> Result<Stat> {
+        let parent = host::stat(self.node_fd(parent)?.as_fd())?;
+        let fd = self.node_fd(id)?;
+        let stat = host::stat(fd.as_fd())?;
+        change_owner(header, &parent, fd.as_fd(), &stat)?;
+        host::stat(fd.as_fd())
     }
 
     /// Gives a new regular file to who asked for it, and sets all of its mode.
@@ -218,14 +224,6 @@ fn is_ours(stat: &Stat, kind: FileType) -> bool {
     let own = stat.stx_uid == rustix::process::geteuid().as_raw();
     let single = kind == FileType::Directory || stat.stx_nlink == 1;
     host::kind(stat) == kind && own && single
-}
-
-fn give_node(nodes: &mut Nodes, header: &Header, parent: u64, id: u64) -> Result<Stat> {
-    let parent = host::stat(nodes.fd(parent)?.as_fd())?;
-    let fd = nodes.fd(id)?;
-    let stat = host::stat(fd.as_fd())?;
-    change_owner(header, &parent, fd.as_fd(), &stat)?;
-    host::stat(fd.as_fd())
 }
 
 /// Changes the owner as far as this process may. In a directory with the set-group-ID bit, the group is the directory's

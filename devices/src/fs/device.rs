@@ -1,21 +1,26 @@
 //! The behaviour of virtio-fs.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
 use super::config::{FsBackend, FsConfig, FsError};
-use super::server::{Served, Server, TURN};
+use super::server::{Served, Server};
 use super::state::{self, FsRestoreError, FsState};
 use super::waiting::{Waiter, Waiting};
-use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+use super::work::{Disposal, Errand, Retry};
+use crate::device::{
+    DeviceState, DeviceType, Finished, Job, Progress, Resources, StartError, VirtioDevice,
+};
 use crate::metrics::Metrics;
-use crate::worker::{Outcome, Running, Worker};
+use crate::worker::{Outcome, Worker};
 use crate::{Chain, GuestMemory, QueueState, Segment};
 
-/// A directory of the host that the guest can mount. Requests are done one after the other, on the thread that notices
-/// them.
+/// A directory of the host that the guest can mount. Each request is done by the thread that takes it, several at once.
 #[derive(Debug)]
 pub struct Fs {
     config: FsConfig,
@@ -23,6 +28,20 @@ pub struct Fs {
     server: Server,
     waiting: Waiting,
     worker: Worker,
+    /// The guest's memory, from the first start on.
+    memory: Option<GuestMemory>,
+    /// How many requests of each queue threads have.
+    busy: Vec<usize>,
+    /// A thread tries locks again.
+    retries: bool,
+    /// Requests that were to be given up while a thread had them.
+    interrupted: Vec<u64>,
+    /// Boxed, because that is how they travel.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<Errand>>,
+    jobs: VecDeque<Box<dyn Job>>,
+    /// Requests that were done while the device was stopped: queue, chain, bytes written.
+    landed: Vec<(u16, Chain, u32)>,
 }
 
 impl Fs {
@@ -32,13 +51,39 @@ impl Fs {
     /// [`FsError`] if the configuration can't be, or the directory can't be shared.
     pub fn new(config: FsConfig, backend: FsBackend) -> Result<Self, FsError> {
         config.check()?;
+        let queue_sizes = config.queue_sizes();
         Ok(Self {
-            queue_sizes: config.queue_sizes(),
+            busy: vec![0; queue_sizes.len()],
+            queue_sizes,
             server: Server::new(&config, backend)?,
             waiting: Waiting::new()?,
             worker: Worker::default(),
+            memory: None,
+            retries: false,
+            interrupted: Vec::new(),
+            spare: Vec::new(),
+            jobs: VecDeque::new(),
+            landed: Vec::new(),
             config,
         })
+    }
+
+    /// How many threads can be at work for it at once: so many requests of each queue, and one of the queue for those that
+    /// are urgent. With fewer, a queue can stall another.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        (1..self.busy.len())
+            .map(|queue| self.limit(queue))
+            .sum::<usize>()
+            + 1
+    }
+
+    /// How many requests of a queue threads may have.
+    fn limit(&self, queue: usize) -> usize {
+        match queue {
+            0 => 1,
+            _ => self.config.in_flight(),
+        }
     }
 
     /// Shares a directory as it was saved. What the guest knew and had open is looked for by its names; what is not found
@@ -77,49 +122,102 @@ impl Fs {
         }
     }
 
-    /// Tries all that wait once more.
+    /// Has a thread try all that wait once more.
     fn retry(&mut self) {
-        let Some(mut running) = self.worker.running() else {
+        if self.retries || self.waiting.waiters.is_empty() || self.worker.is_stopped() {
             return;
-        };
-        let before = self.waiting.waiters.len();
-        let mut index = 0;
-        while let Some(waiter) = self.waiting.waiters.get(index) {
-            match self.server.lock(&waiter.lock) {
-                Err(Errno::AGAIN) => index += 1,
-                result => {
-                    let waiter = self.waiting.waiters.remove(index);
-                    give_back(&mut self.server, &mut running, &waiter, result);
-                }
-            }
         }
-        self.server.unlocked = false;
-        self.waiting.arm(self.waiting.waiters.len() < before);
+        self.retries = true;
+        self.server.unlocked.store(false, Ordering::Release);
+        let waiters = std::mem::take(&mut self.waiting.waiters);
+        let retry = Retry::new(self.server.another(), waiters);
+        self.jobs.push_back(Box::new(retry));
+    }
+
+    /// Takes back requests for locks that were tried again.
+    fn take_retried(&mut self, retry: Retry) {
+        self.retries = false;
+        let hope = !retry.done.is_empty();
+        for (waiter, result) in retry.done {
+            self.answer(&waiter, result);
+        }
+        let interrupted = std::mem::take(&mut self.interrupted);
+        let (given_up, mut waiters): (Vec<_>, Vec<_>) = retry
+            .waiters
+            .into_iter()
+            .partition(|waiter| interrupted.contains(&waiter.unique));
+        for waiter in given_up {
+            self.answer(&waiter, Err(Errno::INTR));
+        }
+        // Those that came meanwhile are behind.
+        waiters.append(&mut self.waiting.waiters);
+        self.waiting.waiters = waiters;
+        self.waiting.arm(hope);
     }
 
     /// Gives up a request that waits.
     fn interrupt(&mut self, unique: u64) {
         let waiters = &mut self.waiting.waiters;
         let found = waiters.iter().position(|waiter| waiter.unique == unique);
-        if let Some(index) = found
-            && let Some(mut running) = self.worker.running()
-        {
-            let waiter = waiters.remove(index);
-            give_back(&mut self.server, &mut running, &waiter, Err(Errno::INTR));
+        match found {
+            Some(index) => {
+                let waiter = waiters.remove(index);
+                self.answer(&waiter, Err(Errno::INTR));
+            }
+            None if self.retries && self.interrupted.len() < self.waiting.max() => {
+                self.interrupted.push(unique);
+            }
+            None => {}
         }
     }
-}
 
-/// Answers a request that waited.
-fn give_back(
-    server: &mut Server,
-    running: &mut Running<'_>,
-    waiter: &Waiter,
-    result: Result<(), Errno>,
-) {
-    let writable = waiter.chain.writable();
-    let written = server.answer(running.memory, writable, waiter.unique, result);
-    running.give_back(waiter.queue, &waiter.chain, written);
+    /// Answers a request that waited.
+    fn answer(&mut self, waiter: &Waiter, result: Result<(), Errno>) {
+        let Some(memory) = &self.memory else {
+            return;
+        };
+        let writable = waiter.chain.writable();
+        let written = self.server.answer(memory, writable, waiter.unique, result);
+        self.give_back(waiter.queue, &waiter.chain, written);
+    }
+
+    /// Gives a request back to the driver, or keeps it for it.
+    fn give_back(&mut self, queue: u16, chain: &Chain, written: u32) {
+        if self.worker.is_stopped() {
+            let mut kept = Chain::new();
+            kept.copy_from(chain);
+            self.landed.push((queue, kept, written));
+        } else if let Some(mut running) = self.worker.running() {
+            running.give_back(queue, chain, written);
+        }
+    }
+
+    /// Sees to what became of a request.
+    fn take_back(&mut self, errand: &Errand) {
+        let (queue, chain) = (errand.queue, &errand.chain);
+        match errand.served {
+            Served::Done(written) => self.give_back(queue, chain, written),
+            Served::Interrupts(unique) => {
+                self.give_back(queue, chain, 0);
+                self.interrupt(unique);
+            }
+            Served::Waits(unique, lock) => {
+                let waiter = Waiter {
+                    queue,
+                    chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),
+                    unique,
+                    lock,
+                };
+                if self.waiting.has_room() {
+                    self.server.counters.lock_wait_count.count();
+                    self.waiting.waiters.push(waiter);
+                    self.waiting.arm(true);
+                } else {
+                    self.answer(&waiter, Err(Errno::NOLCK));
+                }
+            }
+        }
+    }
 }
 
 impl VirtioDevice for Fs {
@@ -143,7 +241,12 @@ impl VirtioDevice for Fs {
     fn start(&mut self, resources: Resources) -> Result<(), StartError> {
         // The first queue has no requests that wait.
         self.waiting.set_queues(resources.queues.iter().skip(1));
+        let memory = resources.memory.clone();
         self.worker.start(resources, self.queue_sizes.len())?;
+        self.memory = Some(memory);
+        for (queue, chain, written) in std::mem::take(&mut self.landed) {
+            self.give_back(queue, &chain, written);
+        }
         self.waiting.arm(true);
         Ok(())
     }
@@ -153,50 +256,67 @@ impl VirtioDevice for Fs {
         self.worker.stop()
     }
 
+    fn in_flight(&self) -> usize {
+        self.busy.iter().sum::<usize>() + usize::from(self.retries)
+    }
+
     fn notify(&mut self, queue: u16) -> Progress {
         self.server.counters.queue_event_count.count();
-        let before = self.waiting.waiters.len();
-        let mut interrupted = Vec::new();
-        let (server, waiting) = (&mut self.server, &mut self.waiting);
-        server.moved = 0;
+        let index = usize::from(queue);
+        let limit = self.limit(index);
+        let Some(busy) = self.busy.get_mut(index) else {
+            return Progress::Done;
+        };
+        if *busy >= limit {
+            // Who is done first looks at the queue.
+            return Progress::Done;
+        }
+        let spare = self.spare.pop();
+        let mut errand = spare.unwrap_or_else(|| Box::new(Errand::new(self.server.another())));
+        let mut taken = false;
         let progress = self.worker.work(queue, |memory, chain| {
-            let served = server.serve(memory, chain.readable(), chain.writable());
-            let written = match served {
-                Served::Done(written) => written,
-                Served::Waits(unique, lock) if waiting.has_room() => {
-                    server.counters.lock_wait_count.count();
-                    waiting.waiters.push(Waiter {
-                        queue,
-                        chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),
-                        unique,
-                        lock,
-                    });
-                    return Outcome::Kept;
-                }
-                Served::Waits(unique, _) => {
-                    server.answer(memory, chain.writable(), unique, Err(Errno::NOLCK))
-                }
-                Served::Interrupts(unique) => {
-                    interrupted.push(unique);
-                    0
-                }
-            };
-            if server.moved >= TURN {
-                Outcome::Enough(written)
+            errand.take(queue, memory, chain);
+            taken = true;
+            if *busy + 1 < limit {
+                Outcome::Apart
             } else {
-                Outcome::Used(written)
+                Outcome::Full
             }
         });
-        interrupted
-            .into_iter()
-            .for_each(|unique| self.interrupt(unique));
-        let waiters = self.waiting.waiters.len();
-        if waiters > 0 && self.server.unlocked {
-            self.retry();
-        } else if waiters > before {
-            self.waiting.arm(true);
+        if taken {
+            *busy += 1;
+            self.jobs.push_back(errand);
+        } else {
+            self.spare.push(errand);
         }
         progress
+    }
+
+    fn take_job(&mut self) -> Option<Box<dyn Job>> {
+        self.jobs.pop_front()
+    }
+
+    fn finish(&mut self, job: Box<dyn Job>) -> Finished {
+        let job: Box<dyn Any> = job;
+        let job = match job.downcast::<Errand>() {
+            Ok(errand) => {
+                self.take_back(&errand);
+                let queue = errand.queue;
+                if let Some(busy) = self.busy.get_mut(usize::from(queue)) {
+                    *busy = busy.saturating_sub(1);
+                }
+                self.spare.push(errand);
+                if self.server.unlocked.load(Ordering::Acquire) {
+                    self.retry();
+                }
+                return Finished::Queue(queue);
+            }
+            Err(job) => job,
+        };
+        if let Ok(retry) = job.downcast::<Retry>() {
+            self.take_retried(*retry);
+        }
+        Finished::Quietly
     }
 
     fn poll_fd(&self) -> Option<RawFd> {
@@ -205,15 +325,16 @@ impl VirtioDevice for Fs {
 
     fn poll(&mut self) -> Progress {
         self.waiting.take_expirations();
-        if !self.waiting.waiters.is_empty() {
-            self.retry();
-        }
+        self.retry();
         Progress::Done
     }
 
     fn reset(&mut self) {
         self.waiting.waiters.clear();
-        self.server.end_session();
+        self.interrupted.clear();
+        self.landed.clear();
+        let remains = self.server.end_session();
+        self.jobs.push_back(Box::new(Disposal(Some(remains))));
     }
 
     fn metrics(&self) -> Arc<dyn Metrics> {

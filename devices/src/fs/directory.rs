@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ use super::config::FsCache;
 use super::file::{FOPEN_CACHE_DIR, FOPEN_KEEP_CACHE};
 use super::handles::Handle;
 use super::nodes::ROOT;
-use super::server::{Answer, Request, Result, Server, to_u64};
+use super::server::{Answer, Request, Result, Server, lock, to_u64};
 
 /// The most bytes of entries in one reply.
 const MAX_LISTING: u64 = 64 << 10;
@@ -34,10 +35,11 @@ struct Entry<'a> {
 impl Server {
     pub(super) fn opendir(&mut self, request: &Request<'_>) -> Result<Answer> {
         let node = request.node();
-        if self.nodes.kind(node)? != FileType::Directory {
+        let kind = self.nodes().kind(node)?;
+        if kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
-        self.handles.check_room(self.locks.len())?;
+        self.check_handles()?;
         let directory = self.open_directory(node)?;
         let flags = match self.cache {
             FsCache::Always => FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE,
@@ -48,10 +50,9 @@ impl Server {
     }
 
     pub(super) fn open_directory(&mut self, node: u64) -> Result<OwnedFd> {
-        let fd = self.nodes.fd(node)?;
+        let fd = self.node_fd(node)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let proc_self_fd = &self.proc_self_fd;
-        self.nodes.open(|| proc_self_fd.reopen(fd.as_fd(), flags))
+        self.open_with(|| self.proc_self_fd.reopen(fd.as_fd(), flags))
     }
 
     pub(super) fn readdir(&mut self, mut request: Request<'_>, plus: bool) -> Result<Answer> {
@@ -60,16 +61,17 @@ impl Server {
         let room = room.min(request.room).min(MAX_LISTING);
         let room = usize::try_from(room).map_err(|_| Errno::INVAL)?;
         let node = request.node();
-        let directory = self.handles.directory(fh, node)?.clone();
-        let handle = self.handles.get(fh, node)?;
-        if handle.position != Some(offset) {
-            handle.position = None;
+        let directory = self.handles().directory(fh, node)?.clone();
+        let turn = Arc::clone(&self.handles().get(fh, node)?.turn);
+        // The position is the handle's, so two listings of it can't go on at once.
+        let _turn = lock(&turn);
+        let position = self.handles().get(fh, node)?.position.take();
+        if position != Some(offset) {
             if i64::try_from(offset).is_err() {
                 return Err(Errno::INVAL);
             }
             rustix::fs::seek(&*directory, SeekFrom::Start(offset))?;
         }
-        handle.position = None;
         let mut entries = std::mem::take(&mut self.entries);
         // Entries of the host's kernel are about as long as those of READDIR, and a sixth of those of READDIRPLUS.
         let wanted = if plus { room / 6 } else { room };
@@ -77,7 +79,7 @@ impl Server {
         let listed = self.list(node, &directory, &mut entries, plus, room);
         self.entries = entries;
         let position = listed?;
-        if let Ok(handle) = self.handles.get(fh, node) {
+        if let Ok(handle) = self.handles().get(fh, node) {
             handle.position = position;
         }
         Ok(Answer::Payload)
@@ -132,7 +134,7 @@ impl Server {
         let is_dots = name == b"." || name == b"..";
         if plus {
             // What can't be looked up is listed all the same; the guest then asks for it when it needs it.
-            let found = (!is_dots).then(|| self.nodes.look_up(node, entry.name));
+            let found = (!is_dots).then(|| self.look_up(node, entry.name));
             match found {
                 Some(Ok((id, stat))) => self.put_entry(id, &stat),
                 _ => self.out.zeros(ENTRY_OUT),
@@ -142,7 +144,7 @@ impl Server {
         let ino = if node == ROOT && name == b".." {
             ROOT
         } else {
-            self.nodes.ino_in(node, entry.ino)
+            self.nodes().ino_in(node, entry.ino)
         };
         self.out.u64(ino);
         self.out.u64(entry.next);

@@ -11,7 +11,7 @@ use super::handles::Handle;
 use super::host::{self, Stat};
 use super::init::MAX_IO;
 use super::nodes::{ROOT, Stamp};
-use super::server::{Answer, Request, Result, Server, TURN, errno, to_u64};
+use super::server::{Answer, Request, Result, Server, errno, to_u64};
 
 // Flags of open(2) on x86-64, where guest and host have the same.
 const O_ACCMODE: u32 = 0o3;
@@ -56,20 +56,20 @@ impl Server {
 
     /// Opens a regular file. All others are never opened here: the guest's kernel has its own pipes and devices.
     pub(super) fn open_node(&mut self, node: u64, flags: OFlags) -> Result<OwnedFd> {
-        match self.nodes.kind(node)? {
+        let kind = self.nodes().kind(node)?;
+        match kind {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR),
             FileType::Symlink => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
         }
-        let fd = self.nodes.fd(node)?;
-        let proc_self_fd = &self.proc_self_fd;
-        self.nodes.open(|| proc_self_fd.reopen(fd.as_fd(), flags))
+        let fd = self.node_fd(node)?;
+        self.open_with(|| self.proc_self_fd.reopen(fd.as_fd(), flags))
     }
 
     pub(super) fn open(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let (flags, open_flags) = (request.args.u32()?, request.args.u32()?);
-        self.handles.check_room(self.locks.len())?;
+        self.check_handles()?;
         self.open_file(request.node(), flags, open_flags)?;
         Ok(Answer::Payload)
     }
@@ -85,7 +85,7 @@ impl Server {
             FsCache::Never => FOPEN_DIRECT_IO,
             FsCache::Auto => {
                 let stamp = settled_stamp(&host::stat(file.as_fd())?);
-                let before = self.nodes.stamp(node, stamp);
+                let before = self.nodes().stamp(node, stamp);
                 let same = stamp.is_some() && stamp == before;
                 if same { FOPEN_KEEP_CACHE } else { 0 }
             }
@@ -96,8 +96,8 @@ impl Server {
 
     /// `fuse_open_out` of a new handle.
     pub(super) fn put_open(&mut self, handle: Handle, open_flags: u32) {
-        self.nodes.opened(handle.node);
-        let id = self.handles.insert(handle);
+        self.nodes().opened(handle.node);
+        let id = self.handles().insert(handle);
         self.out.u64(id);
         self.out.u32(open_flags);
         self.out.u32(0);
@@ -107,17 +107,19 @@ impl Server {
         let fh = request.args.u64()?;
         request.args.skip(4)?;
         let flags = request.args.u32()?;
-        let handle = self.handles.remove(fh, request.node())?;
-        self.nodes.closed(handle.node);
+        let handle = self.handles().remove(fh, request.node())?;
+        self.nodes().closed(handle.node);
+        let unlocks = handle.flock.is_some() || flags & RELEASE_FLOCK_UNLOCK != 0;
         // Closing gives up the lock of flock(2) with it.
-        self.unlocked |= handle.flock.is_some() || flags & RELEASE_FLOCK_UNLOCK != 0;
+        drop(handle);
+        self.note_unlock(unlocks);
         Ok(Answer::Payload)
     }
 
     pub(super) fn read(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let (fh, offset) = (request.args.u64()?, request.args.u64()?);
         let size = u64::from(request.args.u32()?.min(MAX_IO)).min(request.room);
-        let file = self.handles.file(fh, request.node())?;
+        let file = self.file(fh, request.node())?;
         let target = request.target.part(0, size);
         let mut done = 0;
         while done < size {
@@ -130,7 +132,6 @@ impl Server {
                 Err(error) => return Err(errno(&error)),
             }
         }
-        self.moved += done;
         self.counters.read_count.count();
         self.counters.read_bytes.add(done);
         Ok(Answer::Data(usize::try_from(done).unwrap_or(0)))
@@ -144,7 +145,7 @@ impl Server {
         if size > MAX_IO || u64::from(size) > request.data.len {
             return Err(Errno::INVAL);
         }
-        let file = self.handles.file(fh, request.node())?;
+        let file = self.file(fh, request.node())?;
         let appends = flags & O_APPEND != 0 && write_flags & WRITE_CACHE == 0;
         let (size, mut done) = (u64::from(size), 0);
         while done < size {
@@ -165,7 +166,6 @@ impl Server {
         if write_flags & WRITE_KILL_SUIDGID != 0 {
             host::kill_privileges(file.as_fd())?;
         }
-        self.moved += done;
         self.counters.write_count.count();
         self.counters.write_bytes.add(done);
         self.out.u32(u32::try_from(done).unwrap_or(0));
@@ -178,24 +178,22 @@ impl Server {
         let fh = request.args.u64()?;
         request.args.skip(8)?;
         let owner = request.args.u64()?;
-        self.handles.file(fh, request.node())?;
-        if self.locks.release(request.node(), owner) {
-            self.unlocked = true;
-        }
+        self.file(fh, request.node())?;
+        let released = self.release_locks(request.node(), owner);
+        self.note_unlock(released);
         Ok(Answer::Payload)
     }
 
     pub(super) fn fsync(&mut self, mut request: Request<'_>, directory: bool) -> Result<Answer> {
         let (fh, flags) = (request.args.u64()?, request.args.u32()?);
         let file = if directory {
-            self.handles.directory(fh, request.node())?
+            self.handles().directory(fh, request.node())?.clone()
         } else {
-            self.handles.file(fh, request.node())?
+            self.file(fh, request.node())?
         };
         if self.read_only {
             return Ok(Answer::Payload);
         }
-        self.moved += TURN;
         if flags & FDATASYNC != 0 {
             rustix::fs::fdatasync(file)?;
         } else {
@@ -206,12 +204,10 @@ impl Server {
 
     pub(super) fn syncfs(&mut self) -> Result<Answer> {
         if !self.read_only {
-            self.moved += TURN;
-            let root = self.nodes.fd(ROOT)?;
+            let root = self.node_fd(ROOT)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let proc_self_fd = &self.proc_self_fd;
-            let open = || proc_self_fd.reopen(root.as_fd(), flags);
-            rustix::fs::syncfs(self.nodes.open(open)?)?;
+            let open = || self.proc_self_fd.reopen(root.as_fd(), flags);
+            rustix::fs::syncfs(self.open_with(open)?)?;
         }
         Ok(Answer::Payload)
     }
@@ -227,8 +223,7 @@ impl Server {
         if i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
             return Err(Errno::INVAL);
         }
-        let file = self.handles.file(fh, request.node())?;
-        self.moved += TURN;
+        let file = self.file(fh, request.node())?;
         rustix::fs::fallocate(file, mode, offset, len)?;
         Ok(Answer::Payload)
     }
@@ -245,7 +240,7 @@ impl Server {
             SEEK_HOLE => SeekFrom::Hole(offset),
             _ => return Err(Errno::INVAL),
         };
-        let file = self.handles.file(fh, request.node())?;
+        let file = self.file(fh, request.node())?;
         let found = rustix::fs::seek(file, to)?;
         self.out.u64(found);
         Ok(Answer::Payload)
@@ -262,8 +257,8 @@ impl Server {
             return Err(Errno::INVAL);
         }
         let len = len.min(MAX_COPY);
-        let source = self.handles.file(fh_in, request.node())?;
-        let target = self.handles.file(fh_out, node_out)?;
+        let source = self.file(fh_in, request.node())?;
+        let target = self.file(fh_out, node_out)?;
         let copied = rustix::fs::copy_file_range(
             source,
             Some(&mut off_in),
@@ -271,7 +266,6 @@ impl Server {
             Some(&mut off_out),
             usize::try_from(len).map_err(|_| Errno::INVAL)?,
         )?;
-        self.moved += to_u64(copied);
         self.out.u32(u32::try_from(copied).unwrap_or(0));
         self.out.u32(0);
         Ok(Answer::Payload)

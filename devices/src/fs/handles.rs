@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
@@ -21,6 +21,8 @@ pub(super) struct Handle {
     pub(super) position: Option<u64>,
     /// The lock of the whole file that it holds by flock(2).
     pub(super) flock: Option<LockKind>,
+    /// Held by who changes what the description behind it has but once: its position, its lock.
+    pub(super) turn: Arc<Mutex<()>>,
 }
 
 impl Handle {
@@ -32,6 +34,7 @@ impl Handle {
             flags,
             position: None,
             flock: None,
+            turn: Arc::default(),
         }
     }
 }
@@ -53,8 +56,9 @@ impl Handles {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.table.clear();
+    /// All that there are, to be closed.
+    pub(super) fn clear(&mut self) -> Vec<Handle> {
+        self.table.drain().map(|(_, handle)| handle).collect()
     }
 
     /// Whether there is room for one more beside `others` that come out of the same purse.

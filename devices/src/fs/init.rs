@@ -90,9 +90,9 @@ impl Server {
             offered |= u64::from(args.u32()?) << 32;
         }
         // Whoever was here before is gone.
-        self.end_session();
+        drop(self.end_session());
         let flags = offered & wanted(self.cache);
-        self.session = Some(Session { flags });
+        self.set_session(Some(Session { flags }));
         let pages = if flags & MAX_PAGES == 0 {
             DEFAULT_PAGES
         } else {
@@ -115,7 +115,7 @@ impl Server {
     }
 
     pub(super) fn has(&self, flag: u64) -> bool {
-        self.session
+        self.session()
             .is_some_and(|session| session.flags & flag != 0)
     }
 }

@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::host::{self, LockKind, Range};
-use super::server::{Answer, Request, Result, Server};
+use super::server::{Answer, Request, Result, Server, lock};
 
 /// lk_flags: it is flock(2).
 const LK_FLOCK: u32 = 1;
@@ -45,7 +46,7 @@ impl LockRequest {
             first: i64::try_from(first).map_err(|_| Errno::INVAL)?,
             last: i64::try_from(last).unwrap_or(i64::MAX),
         };
-        let lock = Self {
+        let wanted = Self {
             node,
             fh,
             owner,
@@ -53,8 +54,8 @@ impl LockRequest {
             kind,
             flock: flags & LK_FLOCK != 0,
         };
-        if lock.is_sound() {
-            Ok(lock)
+        if wanted.is_sound() {
+            Ok(wanted)
         } else {
             Err(Errno::INVAL)
         }
@@ -66,22 +67,27 @@ impl LockRequest {
     }
 }
 
-/// What one owner holds on one file.
-#[derive(Debug)]
-struct Owner {
-    file: OwnedFd,
+/// What one owner holds on one file. Its lock is held while the host is asked, so that what is noted is what is so; that
+/// makes only the owner itself wait, for this very file.
+#[derive(Debug, Default)]
+pub(super) struct Owner {
+    /// None before the first lock.
+    file: Option<OwnedFd>,
     ranges: Vec<(LockKind, Range)>,
+    /// It is not in the table any more: another must take its place.
+    is_gone: bool,
 }
 
 /// The ranges of all owners, by node and owner.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    owners: HashMap<(u64, u64), Owner>,
+    owners: HashMap<(u64, u64), Arc<Mutex<Owner>>>,
 }
 
 impl Locks {
-    pub(super) fn clear(&mut self) {
-        self.owners.clear();
+    /// All that there are, to be closed.
+    pub(super) fn clear(&mut self) -> Vec<Arc<Mutex<Owner>>> {
+        self.owners.drain().map(|(_, owner)| owner).collect()
     }
 
     /// Open file descriptions.
@@ -89,15 +95,11 @@ impl Locks {
         self.owners.len()
     }
 
-    /// An owner gives up all that it holds on a file; whether it held something.
-    pub(super) fn release(&mut self, node: u64, owner: u64) -> bool {
-        self.owners.remove(&(node, owner)).is_some()
-    }
-
-    /// All ranges in a fixed order: node, owner, kind, range.
+    /// All ranges in a fixed order: node, owner, kind, range. Nothing may be under way.
     pub(super) fn all(&self) -> Vec<(u64, u64, LockKind, Range)> {
         let mut all = Vec::new();
         for ((node, owner), held) in &self.owners {
+            let held = lock(held);
             all.extend(held.ranges.iter().map(|(k, r)| (*node, *owner, *k, *r)));
         }
         all.sort_by_key(|(node, owner, _, range)| (*node, *owner, range.first));
@@ -107,15 +109,21 @@ impl Locks {
 
 impl Server {
     pub(super) fn getlk(&mut self, mut request: Request<'_>) -> Result<Answer> {
-        let lock = LockRequest::parse(&mut request)?;
-        let file = self.handles.file(lock.fh, lock.node)?;
+        let wanted = LockRequest::parse(&mut request)?;
+        let file = self.file(wanted.fh, wanted.node)?;
+        let owner = self
+            .locks()
+            .owners
+            .get(&(wanted.node, wanted.owner))
+            .cloned();
+        let owner = owner.as_deref().map(lock);
         // By the owner's own description, or its own locks would be in its way.
-        let file = match self.locks.owners.get(&(lock.node, lock.owner)) {
-            Some(owner) => owner.file.as_fd(),
+        let file = match owner.as_ref().and_then(|owner| owner.file.as_ref()) {
+            Some(own) => own.as_fd(),
             None => file.as_fd(),
         };
-        let (kind, range) =
-            host::conflict(file, lock.kind, lock.range)?.unwrap_or((LockKind::Unlock, lock.range));
+        let (kind, range) = host::conflict(file, wanted.kind, wanted.range)?
+            .unwrap_or((LockKind::Unlock, wanted.range));
         self.out.u64(u64::try_from(range.first).unwrap_or(0));
         self.out.u64(u64::try_from(range.last).unwrap_or(0));
         self.out.u32(kind.raw());
@@ -125,56 +133,100 @@ impl Server {
     }
 
     pub(super) fn setlk(&mut self, mut request: Request<'_>, waits: bool) -> Result<Answer> {
-        let lock = LockRequest::parse(&mut request)?;
-        match self.lock(&lock) {
+        let wanted = LockRequest::parse(&mut request)?;
+        match self.lock(&wanted) {
             Ok(()) => Ok(Answer::Payload),
-            Err(Errno::AGAIN) if waits => Ok(Answer::Wait(lock)),
+            Err(Errno::AGAIN) if waits => Ok(Answer::Wait(wanted)),
             Err(error) => Err(error),
         }
     }
 
     /// Locks or unlocks without waiting; AGAIN if someone else holds it.
-    pub(super) fn lock(&mut self, lock: &LockRequest) -> Result<()> {
-        if lock.flock {
-            let handle = self.handles.get(lock.fh, lock.node)?;
-            let file = handle.file.as_ref().ok_or(Errno::STALE)?;
-            let locked = host::flock(file.as_fd(), lock.kind);
-            // The lock that was held is gone even where the new one is not to be had: flock(2) converts in two steps.
-            let had = handle.flock.take().is_some();
-            self.unlocked |= had;
-            locked?;
-            handle.flock = (lock.kind != LockKind::Unlock).then_some(lock.kind);
+    pub(super) fn lock(&mut self, wanted: &LockRequest) -> Result<()> {
+        if wanted.flock {
+            self.flock(wanted)?;
         } else {
-            self.handles.file(lock.fh, lock.node)?;
-            self.lock_range(lock)?;
+            self.file(wanted.fh, wanted.node)?;
+            self.lock_range(wanted)?;
         }
         // A weaker lock lets others in too.
-        self.unlocked |= lock.kind != LockKind::Write;
+        self.note_unlock(wanted.kind != LockKind::Write);
         Ok(())
     }
 
-    pub(super) fn lock_range(&mut self, lock: &LockRequest) -> Result<()> {
-        let key = (lock.node, lock.owner);
-        let Some(owner) = self.locks.owners.get_mut(&key) else {
-            if lock.kind == LockKind::Unlock {
-                return Ok(());
-            }
-            self.handles.check_room(self.locks.len())?;
-            let file = self.open_for_lock(lock.node)?;
-            host::lock_range(file.as_fd(), lock.kind, lock.range)?;
-            let ranges = vec![(lock.kind, lock.range)];
-            self.locks.owners.insert(key, Owner { file, ranges });
-            return Ok(());
+    fn flock(&mut self, wanted: &LockRequest) -> Result<()> {
+        let (fh, node) = (wanted.fh, wanted.node);
+        let (file, turn) = {
+            let mut handles = self.handles();
+            let handle = handles.get(fh, node)?;
+            (
+                handle.file.clone().ok_or(Errno::STALE)?,
+                handle.turn.clone(),
+            )
         };
-        if owner.ranges.len() >= MAX_RANGES && lock.kind != LockKind::Unlock {
+        let _turn = lock(&turn);
+        let locked = host::flock(file.as_fd(), wanted.kind);
+        let mut had = false;
+        if let Ok(handle) = self.handles().get(fh, node) {
+            // The lock that was held is gone even where the new one is not to be had: flock(2) converts in two steps.
+            had = handle.flock.take().is_some();
+            let holds = locked.is_ok() && wanted.kind != LockKind::Unlock;
+            handle.flock = holds.then_some(wanted.kind);
+        }
+        self.note_unlock(had);
+        locked
+    }
+
+    pub(super) fn lock_range(&mut self, wanted: &LockRequest) -> Result<()> {
+        let key = (wanted.node, wanted.owner);
+        loop {
+            let known = self.locks().owners.get(&key).cloned();
+            let owner = match known {
+                Some(owner) => owner,
+                None if wanted.kind == LockKind::Unlock => return Ok(()),
+                None => {
+                    self.check_handles()?;
+                    Arc::clone(self.locks().owners.entry(key).or_default())
+                }
+            };
+            let mut held = lock(&owner);
+            if held.is_gone {
+                continue;
+            }
+            let locked = self.lock_range_of(&mut held, wanted);
+            if held.ranges.is_empty() {
+                held.is_gone = true;
+                self.locks().owners.remove(&key);
+            }
+            return locked;
+        }
+    }
+
+    fn lock_range_of(&mut self, owner: &mut Owner, wanted: &LockRequest) -> Result<()> {
+        if owner.ranges.len() >= MAX_RANGES && wanted.kind != LockKind::Unlock {
             return Err(Errno::NOLCK);
         }
-        host::lock_range(owner.file.as_fd(), lock.kind, lock.range)?;
-        set_range(&mut owner.ranges, lock.kind, lock.range);
-        if owner.ranges.is_empty() {
-            self.locks.owners.remove(&key);
-        }
+        let file = match &owner.file {
+            Some(file) => file,
+            None => owner.file.insert(self.open_for_lock(wanted.node)?),
+        };
+        host::lock_range(file.as_fd(), wanted.kind, wanted.range)?;
+        set_range(&mut owner.ranges, wanted.kind, wanted.range);
         Ok(())
+    }
+
+    /// An owner gives up all that it holds on a file; whether it held something.
+    pub(super) fn release_locks(&self, node: u64, owner: u64) -> bool {
+        let owner = self.locks().owners.remove(&(node, owner));
+        let Some(owner) = owner else {
+            return false;
+        };
+        let mut held = lock(&owner);
+        held.is_gone = true;
+        held.ranges.clear();
+        // It is closed here, whoever else still has it in hand.
+        held.file = None;
+        true
     }
 
     /// A description with which both kinds of lock can be had, if the file may be written at all.

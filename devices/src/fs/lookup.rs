@@ -12,7 +12,7 @@ use super::wire::LINK_MAX;
 impl Server {
     pub(super) fn lookup(&mut self, mut request: Request<'_>) -> Result<Answer> {
         let name = request.args.name()?;
-        match self.nodes.look_up(request.node(), name) {
+        match self.look_up(request.node(), name) {
             Ok((id, stat)) => self.put_entry(id, &stat),
             // The guest may remember for a while that there is nothing.
             Err(Errno::NOENT) if self.cache == FsCache::Always => {
@@ -29,7 +29,8 @@ impl Server {
     }
 
     pub(super) fn forget(&mut self, mut request: Request<'_>) -> Result<Answer> {
-        self.nodes.forget(request.node(), request.args.u64()?);
+        let count = request.args.u64()?;
+        self.nodes().forget(request.node(), count);
         Ok(Answer::Silent)
     }
 
@@ -39,13 +40,13 @@ impl Server {
         for _ in 0..count {
             // It ends with the arguments, whatever the count says.
             let (node, count) = (request.args.u64()?, request.args.u64()?);
-            self.nodes.forget(node, count);
+            self.nodes().forget(node, count);
         }
         Ok(Answer::Silent)
     }
 
     pub(super) fn readlink(&mut self, request: &Request<'_>) -> Result<Answer> {
-        let fd = self.nodes.fd(request.node())?;
+        let fd = self.node_fd(request.node())?;
         self.out.fill(LINK_MAX + 1, |buffer| {
             rustix::fs::readlinkat_raw(&*fd, c"", buffer)
         })?;
@@ -54,7 +55,7 @@ impl Server {
 
     pub(super) fn unlink(&mut self, mut request: Request<'_>, directory: bool) -> Result<Answer> {
         let name = request.args.name()?;
-        let parent = self.nodes.fd(request.node())?;
+        let parent = self.node_fd(request.node())?;
         let flags = if directory {
             AtFlags::REMOVEDIR
         } else {
@@ -77,12 +78,12 @@ impl Server {
             }
         }
         let (old_name, new_name) = (request.args.name()?, request.args.name()?);
-        let old = self.nodes.fd(request.node())?;
-        let new = self.nodes.fd(new_parent)?;
+        let old = self.node_fd(request.node())?;
+        let new = self.node_fd(new_parent)?;
         rustix::fs::renameat_with(old.as_fd(), old_name, new.as_fd(), new_name, flags)?;
-        self.nodes.moved(new_parent, new_name);
+        self.note_place(new_parent, new_name);
         if flags.contains(RenameFlags::EXCHANGE) {
-            self.nodes.moved(request.node(), old_name);
+            self.note_place(request.node(), old_name);
         }
         Ok(Answer::Payload)
     }

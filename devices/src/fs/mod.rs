@@ -8,6 +8,7 @@
 //! wire.rs     FUSE's numbers and structures        state.rs      what is saved, and how it is found again
 //! init.rs     what is negotiated                   host.rs       system calls
 //! nodes.rs    files that the guest knows           handles.rs    files that it has open
+//! find.rs     how they are found                   work.rs       what threads do
 //! counters.rs for metrics
 //! lookup.rs, attr.rs, create.rs, file.rs, directory.rs, xattr.rs, locks.rs: the requests
 //! ```
@@ -33,6 +34,7 @@ mod create;
 mod device;
 mod directory;
 mod file;
+mod find;
 mod handles;
 mod host;
 mod init;
@@ -45,6 +47,7 @@ mod state;
 mod tests;
 mod waiting;
 mod wire;
+mod work;
 mod xattr;
 
 pub use config::{FsBackend, FsCache, FsConfig, FsError};

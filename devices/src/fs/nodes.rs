@@ -88,6 +88,34 @@ struct Node {
     stamp: Option<Stamp>,
 }
 
+/// What there is of a node.
+pub(super) enum Held {
+    /// Its descriptor.
+    Open(Arc<OwnedFd>),
+    /// The way to it.
+    Closed(Way),
+}
+
+/// How a node is found again: an open directory, and names from there, the last one first.
+pub(super) struct Way {
+    from: Arc<OwnedFd>,
+    names: Vec<CString>,
+}
+
+impl Way {
+    /// Goes there, which may have to wait for the host.
+    pub(super) fn walk(&self) -> Result<OwnedFd, Errno> {
+        let step = |from: OwnedFd, name: &CString| host::open_path(from.as_fd(), name);
+        let (last, others) = self.names.split_last().ok_or(Errno::STALE)?;
+        let first = host::open_path(self.from.as_fd(), last);
+        let found = first.and_then(|first| others.iter().rev().try_fold(first, step));
+        found.map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR => Errno::STALE,
+            error => error,
+        })
+    }
+}
+
 /// All nodes.
 #[derive(Debug)]
 pub(super) struct Nodes {
@@ -155,18 +183,30 @@ impl Nodes {
             .ok_or(Errno::STALE)
     }
 
-    /// A node's descriptor; it is found again if it was closed.
-    pub(super) fn fd(&mut self, id: u64) -> Result<Arc<OwnedFd>, Errno> {
+    /// A node's descriptor, or how to find it again if it was closed.
+    pub(super) fn held(&mut self, id: u64) -> Result<Held, Errno> {
         let node = self.nodes.get_mut(&id).ok_or(Errno::STALE)?;
         node.recent = true;
         if let Some(fd) = &node.fd {
-            return Ok(Arc::clone(fd));
+            return Ok(Held::Open(Arc::clone(fd)));
         }
-        let fd = self.walk(id, &mut { MAX_DEPTH })?;
-        let stat = host::stat(fd.as_fd())?;
+        self.way(id, &mut { MAX_DEPTH }).map(Held::Closed)
+    }
+
+    /// Takes the descriptor of a node that was found again, if that is what it is.
+    pub(super) fn found(
+        &mut self,
+        id: u64,
+        fd: OwnedFd,
+        stat: &Stat,
+    ) -> Result<Arc<OwnedFd>, Errno> {
         let node = self.nodes.get(&id).ok_or(Errno::STALE)?;
-        if node.key != Some(Key::of(&stat)) {
+        if node.key != Some(Key::of(stat)) {
             return Err(Errno::STALE);
+        }
+        // Somebody else may have found it meanwhile.
+        if let Some(fd) = &node.fd {
+            return Ok(Arc::clone(fd));
         }
         self.keep(id, fd)
     }
@@ -177,15 +217,6 @@ impl Nodes {
             return Err(Errno::NFILE);
         }
         Ok(())
-    }
-
-    /// Finds `name` in a directory and counts that the guest knows it. The ID, and what it is like.
-    pub(super) fn look_up(&mut self, parent: u64, name: &CStr) -> Result<(u64, Stat), Errno> {
-        let directory = self.fd(parent)?;
-        let fd = self.open(|| host::open_path(directory.as_fd(), name))?;
-        let stat = host::stat(fd.as_fd())?;
-        let id = self.adopt(fd, &stat, Some((parent, name)))?;
-        Ok((id, stat))
     }
 
     /// Counts that the guest knows what `fd` is; where it was seen, if it has a name.
@@ -257,14 +288,9 @@ impl Nodes {
         }
     }
 
-    /// The guest moved something to here: a node that is it has a new place.
-    pub(super) fn moved(&mut self, parent: u64, name: &CStr) {
-        let found = self.fd(parent).and_then(|directory| {
-            let fd = self.open(|| host::open_path(directory.as_fd(), name))?;
-            host::stat(fd.as_fd())
-        });
-        if let Ok(stat) = found
-            && let Some(id) = self.by_key.get(&Key::of(&stat)).copied()
+    /// Something was seen at a place: if it is a node, the place is its own from now on.
+    pub(super) fn seen(&mut self, parent: u64, name: &CStr, stat: &Stat) {
+        if let Some(id) = self.by_key.get(&Key::of(stat)).copied()
             && let Some(node) = self.nodes.get_mut(&id)
             && id != ROOT
         {
@@ -318,45 +344,36 @@ impl Nodes {
         }
     }
 
-    /// Makes a system call that opens something; if there are no more descriptors, once more with one of ours closed.
-    pub(super) fn open(
-        &mut self,
-        call: impl Fn() -> Result<OwnedFd, Errno>,
-    ) -> Result<OwnedFd, Errno> {
-        match call() {
-            Err(Errno::MFILE | Errno::NFILE) if self.open > 0 => {
-                self.close_some(self.open - 1);
-                call()
-            }
-            result => result,
-        }
+    /// Closes a descriptor, where the process has no more of them; whether there was one to close.
+    pub(super) fn close_one(&mut self) -> bool {
+        let before = self.open;
+        self.close_some(before.saturating_sub(1));
+        self.open < before
     }
 
     /// Opens a node by the names that led to it, at most `budget` of them, which are taken from it.
     fn walk(&self, id: u64, budget: &mut usize) -> Result<OwnedFd, Errno> {
+        self.way(id, budget)?.walk()
+    }
+
+    /// The names that led to a node, from the nearest directory on that is open.
+    fn way(&self, id: u64, budget: &mut usize) -> Result<Way, Errno> {
         let mut names = Vec::new();
         let mut at = id;
-        let directory = loop {
+        loop {
             let node = self.nodes.get(&at).ok_or(Errno::STALE)?;
             if let Some(fd) = &node.fd
                 && at != id
             {
-                break fd;
+                let from = Arc::clone(fd);
+                return Ok(Way { from, names });
             }
             let place = node.place.as_ref().ok_or(Errno::STALE)?;
             // Renames by others can have made a circle.
             *budget = budget.checked_sub(1).ok_or(Errno::STALE)?;
-            names.push(place.name.as_c_str());
+            names.push(place.name.clone());
             at = place.parent;
-        };
-        let step = |from: OwnedFd, name: &&CStr| host::open_path(from.as_fd(), name);
-        let last = names.pop().ok_or(Errno::STALE)?;
-        let first = host::open_path(directory.as_fd(), last);
-        let found = first.and_then(|first| names.iter().rev().try_fold(first, step));
-        found.map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR => Errno::STALE,
-            error => error,
-        })
+        }
     }
 
     /// Keeps a descriptor of a node that has none; NFILE if there are too many that can't be closed.

@@ -4,19 +4,27 @@
 //! that the device writes (virtio 1.2, section 5.11.6.1). What a handler does is in the other modules, as methods of
 //! [`Server`]; here is what they have in common. The data of READ and WRITE stays where it is: the system call works on
 //! the guest's buffers.
+//!
+//! Several threads serve one directory, each with a [`Server`] of its own around what they share. **Nothing that is shared is
+//! locked during a system call that could wait for the host's file**, so a file that does not answer stalls the requests
+//! that are about it, and no others. (What is locked then is one handle's position or one owner's ranges, which is about
+//! that file anyway.)
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::config::{FsBackend, FsCache, FsConfig, FsError, MIN_DESCRIPTORS};
 use super::counters::FsCounters;
-use super::handles::Handles;
+use super::handles::{Handle, Handles};
 use super::host::{self, ProcSelfFd, Stat};
 use super::init::Session;
-use super::locks::{LockRequest, Locks};
+use super::locks::{LockRequest, Locks, Owner};
 use super::nodes::Nodes;
 use super::wire::{Header, IN_HEADER, OUT_HEADER, Reader, WRITE_IN, Writer, op};
 use crate::GuestMemory;
@@ -27,9 +35,6 @@ use crate::worker;
 
 /// The most bytes of arguments, which is enough for an extended attribute of 64 KiB with its name.
 const MAX_ARGS: u64 = 128 << 10;
-
-/// Bytes moved after which others have their turn. What may take long without moving any counts as much.
-pub(super) const TURN: u64 = 8 << 20;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,22 +82,96 @@ impl Request<'_> {
     }
 }
 
-/// The server of one directory.
+/// What all servers of one directory share.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct Shared {
     pub(super) read_only: bool,
     pub(super) cache: FsCache,
     pub(super) proc_self_fd: ProcSelfFd,
-    /// What was negotiated; none before INIT.
-    pub(super) session: Option<Session>,
-    pub(super) nodes: Nodes,
-    pub(super) handles: Handles,
-    pub(super) locks: Locks,
+    session: Mutex<Option<Session>>,
+    nodes: Mutex<Nodes>,
+    handles: Mutex<Handles>,
+    locks: Mutex<Locks>,
     /// Something was unlocked since this was last cleared, so waiting requests may be lucky.
-    pub(super) unlocked: bool,
-    /// Bytes moved since this was last cleared.
-    pub(super) moved: u64,
+    pub(super) unlocked: AtomicBool,
     pub(super) counters: Arc<FsCounters>,
+}
+
+/// What a session leaves behind. Closing files may take long, so no lock is to be held when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Remains {
+    _handles: Vec<Handle>,
+    _owners: Vec<Arc<Mutex<Owner>>>,
+}
+
+impl Shared {
+    /// What was negotiated; none before INIT.
+    pub(super) fn session(&self) -> Option<Session> {
+        *lock(&self.session)
+    }
+
+    pub(super) fn set_session(&self, session: Option<Session>) {
+        *lock(&self.session) = session;
+    }
+
+    /// Files that the guest knows. The guard must be gone before anything else is locked, and before the host is asked.
+    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        lock(&self.nodes)
+    }
+
+    /// Files that it has open. See [`Shared::nodes`].
+    pub(super) fn handles(&self) -> MutexGuard<'_, Handles> {
+        lock(&self.handles)
+    }
+
+    /// What it has locked. See [`Shared::nodes`].
+    pub(super) fn locks(&self) -> MutexGuard<'_, Locks> {
+        lock(&self.locks)
+    }
+
+    /// The open file behind a handle of a node.
+    pub(super) fn file(&self, fh: u64, node: u64) -> Result<Arc<OwnedFd>> {
+        Ok(Arc::clone(self.handles().file(fh, node)?))
+    }
+
+    /// Whether there is room for one more open file.
+    pub(super) fn check_handles(&self) -> Result<()> {
+        let others = self.locks().len();
+        self.handles().check_room(others)
+    }
+
+    /// Forgets what came from the guest: it unmounts, or the driver resets the device.
+    pub(super) fn end_session(&self) -> Remains {
+        self.set_session(None);
+        let owners = self.locks().clear();
+        let handles = self.handles().clear();
+        self.nodes().clear();
+        self.note_unlock(true);
+        Remains {
+            _handles: handles,
+            _owners: owners,
+        }
+    }
+
+    /// Notes that something may have been unlocked.
+    pub(super) fn note_unlock(&self, unlocked: bool) {
+        if unlocked {
+            self.unlocked
+                .store(true, std::sync::atomic::Ordering::Release);
+        }
+    }
+}
+
+/// A lock that a thread that panicked leaves is as good as any: all changes under it are complete.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A server of a directory: what it shares with the others, and what it needs for one request.
+#[derive(Debug)]
+pub(super) struct Server {
+    shared: Arc<Shared>,
     pub(super) scatter: Scatter,
     pub(super) out: Writer,
     /// Kept for their capacity.
@@ -120,31 +199,34 @@ impl Server {
         if !host::is_same(both.0, both.1).map_err(io_error)? {
             return Err(FsError::ProcSelfFd);
         }
-        Ok(Self {
+        let nodes = Nodes::new(backend.root, backend.nodes, nodes).map_err(io_error)?;
+        let shared = Shared {
             read_only: config.read_only,
             cache: config.cache,
             proc_self_fd,
-            session: None,
-            nodes: Nodes::new(backend.root, backend.nodes, nodes).map_err(io_error)?,
-            handles: Handles::new(handles),
-            locks: Locks::default(),
-            unlocked: false,
-            moved: 0,
+            session: Mutex::default(),
+            nodes: Mutex::new(nodes),
+            handles: Mutex::new(Handles::new(handles)),
+            locks: Mutex::default(),
+            unlocked: AtomicBool::new(false),
             counters: Arc::default(),
+        };
+        Ok(Self::with(Arc::new(shared)))
+    }
+
+    fn with(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
             scatter: Scatter::default(),
             out: Writer::default(),
             input: Vec::new(),
             entries: Vec::new(),
-        })
+        }
     }
 
-    /// Forgets what came from the guest: it unmounts, or the driver resets the device.
-    pub(super) fn end_session(&mut self) {
-        self.session = None;
-        self.locks.clear();
-        self.handles.clear();
-        self.nodes.clear();
-        self.unlocked = true;
+    /// One more server of the same directory.
+    pub(super) fn another(&self) -> Self {
+        Self::with(Arc::clone(&self.shared))
     }
 
     /// Does the request in `readable` and puts the reply, if there is one, into `writable`.
@@ -274,7 +356,7 @@ impl Server {
         if opcode == op::INIT {
             return self.init(request);
         }
-        if self.session.is_none() {
+        if self.session().is_none() {
             return Err(Errno::IO);
         }
         if self.read_only && changes(opcode) {
@@ -329,7 +411,7 @@ impl Server {
     }
 
     fn destroy(&mut self) -> Result<Answer> {
-        self.end_session();
+        drop(self.end_session());
         Ok(Answer::Payload)
     }
 
@@ -346,6 +428,14 @@ impl Server {
             self.out.u32(valid.subsec_nanos());
         }
         self.put_attr(stat);
+    }
+}
+
+impl Deref for Server {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
     }
 }
 

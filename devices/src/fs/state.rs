@@ -140,7 +140,7 @@ pub enum FsRestoreError {
 }
 
 pub(super) fn save(config: &FsConfig, server: &Server, waiting: &Waiting) -> FsState {
-    let (next_node, nodes) = server.nodes.save();
+    let (next_node, nodes) = server.nodes().save();
     let node = |node: SavedNode| NodeState {
         id: node.id,
         lookups: node.lookups,
@@ -149,7 +149,9 @@ pub(super) fn save(config: &FsConfig, server: &Server, waiting: &Waiting) -> FsS
             .place
             .map(|place| (place.parent, place.name.into_bytes())),
     };
-    let (next_handle, handles) = server.handles.all();
+    let locks = server.locks().all();
+    let open = server.handles();
+    let (next_handle, handles) = open.all();
     let handle = |(id, handle): (u64, &Handle)| HandleState {
         id,
         node: handle.node,
@@ -166,12 +168,12 @@ pub(super) fn save(config: &FsConfig, server: &Server, waiting: &Waiting) -> FsS
     };
     FsState {
         config: config.clone(),
-        session: server.session,
+        session: server.session(),
         next_node,
         nodes: nodes.into_iter().map(node).collect(),
         next_handle,
         handles: handles.into_iter().map(handle).collect(),
-        locks: server.locks.all().into_iter().map(lock).collect(),
+        locks: locks.into_iter().map(lock).collect(),
         waiting: waiting.waiters.iter().map(save_waiter).collect(),
     }
 }
@@ -198,19 +200,19 @@ const HIGHEST: u64 = 1 << 62;
 
 /// Takes up what was saved. The server is new.
 pub(super) fn restore(state: &FsState, server: &mut Server) -> Result<(), FsRestoreError> {
-    server.session = state.session;
+    server.set_session(state.session);
     if state.session.is_none() && !state.nodes.is_empty() {
         return Err(FsRestoreError::Broken("list of files, without a mount,"));
     }
     let nodes: Option<Vec<_>> = state.nodes.iter().map(restore_node).collect();
     nodes
         .filter(|_| state.next_node > ROOT && state.next_node < HIGHEST)
-        .and_then(|nodes| server.nodes.restore(state.next_node, nodes))
+        .and_then(|nodes| server.nodes().restore(state.next_node, nodes))
         .ok_or(FsRestoreError::Broken("list of files"))?;
     if state.next_handle >= HIGHEST {
         return Err(FsRestoreError::Broken("list of open files"));
     }
-    server.handles.set_next(state.next_handle);
+    server.handles().set_next(state.next_handle);
     for saved in &state.handles {
         if !restore_handle(saved, server) {
             return Err(FsRestoreError::Broken("list of open files"));
@@ -284,6 +286,7 @@ fn restore_handle(saved: &HandleState, server: &mut Server) -> bool {
         flags: saved.flags,
         position: None,
         flock: None,
+        turn: std::sync::Arc::default(),
     };
     if let Some(raw) = saved.flock {
         let Some(kind) = lock_kind(raw) else {
@@ -298,8 +301,8 @@ fn restore_handle(saved: &HandleState, server: &mut Server) -> bool {
             }
         }
     }
-    server.nodes.opened(saved.node);
-    server.handles.restore(saved.id, handle)
+    server.nodes().opened(saved.node);
+    server.handles().restore(saved.id, handle)
 }
 
 /// Requests that waited go on waiting.

@@ -1,6 +1,6 @@
 //! Requests for locks that someone else has.
 //!
-//! The device's thread must not wait, so such a request is set aside with its buffers, and tried again whenever something
+//! No thread is to wait for one, so such a request is set aside with its buffers, and tried again whenever something
 //! is unlocked through this device, and by a timer, for others unlock as well: after 4 ms, and then at longer and longer
 //! intervals up to 128 ms. They are tried in the order in which they came. There is no limit to how long one waits, just as
 //! in fcntl(2); a signal ends it only in guests that send INTERRUPT, which Linux' virtio-fs driver does not.
@@ -65,6 +65,11 @@ impl Waiting {
     /// Whether there is room for one more.
     pub(super) fn has_room(&self) -> bool {
         self.waiters.len() < self.max
+    }
+
+    /// The most that may wait.
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
 
     /// Readable when it is time to try again.

@@ -124,7 +124,8 @@ impl Server {
     }
 
     fn open_for_xattr(&mut self, node: u64) -> Result<OwnedFd> {
-        match self.nodes.kind(node)? {
+        let kind = self.nodes().kind(node)?;
+        match kind {
             FileType::RegularFile => match self.open_node(node, OFlags::RDONLY) {
                 // Any way of opening it is good enough.
                 Err(Errno::ACCESS) => self.open_node(node, OFlags::WRONLY),

@@ -1,12 +1,15 @@
 //! The behaviour of virtio-pmem.
 
+use std::any::Any;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::config::{self, PmemConfig};
 use super::mapping::Mapping;
 use super::state::{PmemError, PmemRestoreError, PmemState};
-use crate::device::{DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice};
+use crate::device::{
+    DeviceState, DeviceType, Finished, Job, Progress, Resources, StartError, VirtioDevice,
+};
 use crate::iov::Span;
 use crate::metrics::{Counter, Metrics};
 use crate::poller::Poller;
@@ -45,6 +48,8 @@ pub struct Pmem {
     worker: Worker,
     flusher: Flusher,
     poller: Poller,
+    /// The flush that was done while the device was stopped.
+    landed: Option<Box<Flush>>,
 }
 
 /// The device without its queue.
@@ -55,6 +60,39 @@ struct Flusher {
     /// Whether a request waits for the limiter.
     waits: bool,
     counters: Arc<PmemCounters>,
+    /// A flush that a thread is to do.
+    next: Option<Box<Flush>>,
+    /// A thread does one.
+    is_busy: bool,
+}
+
+/// A flush, which takes as long as the host's disk does.
+#[derive(Debug)]
+struct Flush {
+    mapping: Arc<Mapping>,
+    memory: GuestMemory,
+    chain: Chain,
+    result: u32,
+    written: u32,
+}
+
+impl Job for Flush {
+    fn run(&mut self) {
+        self.result = match self.mapping.sync() {
+            Ok(()) => DONE,
+            Err(error) => {
+                tracing::warn!(%error, "persistent memory can't be flushed");
+                FAILED
+            }
+        };
+        self.written = answer(&self.memory, &self.chain, self.result);
+    }
+}
+
+/// Writes a request's result; how many bytes.
+fn answer(memory: &GuestMemory, chain: &Chain, result: u32) -> u32 {
+    let answer = Span::all(memory, chain.writable()).copy_in(&result.to_le_bytes());
+    answer.map_or(0, worker::written)
 }
 
 impl Pmem {
@@ -104,8 +142,11 @@ impl Pmem {
                 limiter,
                 waits: false,
                 counters: Arc::default(),
+                next: None,
+                is_busy: false,
             },
             poller,
+            landed: None,
         })
     }
 
@@ -120,11 +161,13 @@ impl Pmem {
     pub fn counters(&self) -> Arc<PmemCounters> {
         self.flusher.counters.clone()
     }
-}
 
-impl Pmem {
     fn flush_queue(&mut self, queue: u16) -> Progress {
         let flusher = &mut self.flusher;
+        if flusher.is_busy {
+            // Who is at work looks at the queue when it is done.
+            return Progress::Done;
+        }
         self.worker
             .work(queue, |memory, chain| flusher.serve(memory, chain))
     }
@@ -139,31 +182,24 @@ impl Flusher {
             return Outcome::Later;
         }
         self.waits = false;
-        let result = self.flush(memory, chain);
-        if result == DONE {
-            self.counters.flush_count.count();
-        } else {
-            self.counters.event_fails.count();
-        }
-        let answer = Span::all(memory, chain.writable()).copy_in(&result.to_le_bytes());
-        // A flush takes its time: others have their turn.
-        Outcome::Enough(answer.map_or(0, worker::written))
-    }
-
-    fn flush(&self, memory: &GuestMemory, chain: &Chain) -> u32 {
         let mut kind = [0; 4];
         let read = Span::all(memory, chain.readable()).copy_out(&mut kind);
         if read != Ok(kind.len()) || u32::from_le_bytes(kind) != FLUSH {
             tracing::debug!("a request for persistent memory can't be understood");
-            return FAILED;
+            self.counters.event_fails.count();
+            return Outcome::Used(answer(memory, chain, FAILED));
         }
-        match self.mapping.sync() {
-            Ok(()) => DONE,
-            Err(error) => {
-                tracing::warn!(%error, "persistent memory can't be flushed");
-                FAILED
-            }
-        }
+        let mut copy = Chain::new();
+        copy.copy_from(chain);
+        self.is_busy = true;
+        self.next = Some(Box::new(Flush {
+            mapping: Arc::clone(&self.mapping),
+            memory: memory.clone(),
+            chain: copy,
+            result: FAILED,
+            written: 0,
+        }));
+        Outcome::Full
     }
 }
 
@@ -186,11 +222,43 @@ impl VirtioDevice for Pmem {
     }
 
     fn start(&mut self, resources: Resources) -> Result<(), StartError> {
-        self.worker.start(resources, QUEUES.len())
+        self.worker.start(resources, QUEUES.len())?;
+        if let (Some(flush), Some(mut running)) = (self.landed.take(), self.worker.running()) {
+            running.give_back(0, &flush.chain, flush.written);
+        }
+        Ok(())
     }
 
     fn stop(&mut self) -> Vec<QueueState> {
         self.worker.stop()
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::from(self.flusher.is_busy)
+    }
+
+    fn take_job(&mut self) -> Option<Box<dyn Job>> {
+        let next = self.flusher.next.take()?;
+        Some(next)
+    }
+
+    fn finish(&mut self, job: Box<dyn Job>) -> Finished {
+        let job: Box<dyn Any> = job;
+        let Ok(flush) = job.downcast::<Flush>() else {
+            return Finished::Quietly;
+        };
+        self.flusher.is_busy = false;
+        let counters = &self.flusher.counters;
+        match flush.result {
+            DONE => counters.flush_count.count(),
+            _ => counters.event_fails.count(),
+        }
+        if self.worker.is_stopped() {
+            self.landed = Some(flush);
+        } else if let Some(mut running) = self.worker.running() {
+            running.give_back(0, &flush.chain, flush.written);
+        }
+        Finished::Queue(0)
     }
 
     fn notify(&mut self, queue: u16) -> Progress {
@@ -207,6 +275,10 @@ impl VirtioDevice for Pmem {
         self.flusher.counters.rate_limiter_event_count.count();
         self.poller.drain();
         self.flush_queue(0)
+    }
+
+    fn reset(&mut self) {
+        self.landed = None;
     }
 
     fn metrics(&self) -> Arc<dyn Metrics> {

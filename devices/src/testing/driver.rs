@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use event_manager::{EventManager, SubscriberOps};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{Counter, Ring};
 use crate::transport::VERSION_1;
-use crate::{GuestMemory, MmioTransport, TransportState, VirtioDevice};
+use crate::{GuestMemory, MmioTransport, TransportState, VirtioDevice, Written};
 
 const EVENT_IDX: u64 = 1 << 29;
 
@@ -70,7 +71,29 @@ impl Driver {
     }
 
     pub(crate) fn write(&self, offset: u64, value: u32) {
-        self.transport.write(offset, &value.to_le_bytes());
+        let written = self.transport.write(offset, &value.to_le_bytes());
+        if written == Written::Resets {
+            self.await_reset();
+        }
+    }
+
+    /// Does what the thread of the device would do until nothing is in flight any more.
+    fn await_reset(&self) {
+        let fd = self.transport.poll_fd().unwrap();
+        while self.transport.in_flight() > 0 {
+            // SAFETY: the device, whose descriptor it is, lives as long as its transport does.
+            #[allow(unsafe_code)]
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+            let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+            let patience = Timespec {
+                tv_sec: 0,
+                tv_nsec: 100_000_000,
+            };
+            // Others may be at work for the device as well.
+            rustix::event::poll(&mut fds, Some(&patience)).unwrap();
+            self.transport.on_poll();
+        }
+        self.transport.await_reset();
     }
 
     pub(crate) fn offered(&self) -> u64 {

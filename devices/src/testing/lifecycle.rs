@@ -343,7 +343,7 @@ pub(crate) fn ignores_wrong_accesses<F: Fixture>() {
                     vec![0; size],
                     "a wrong read at {offset:#x} was answered"
                 );
-                driver.transport.write(offset, &vec![0xff; size]);
+                let _ = driver.transport.write(offset, &vec![0xff; size]);
             }
         }
     }
@@ -430,7 +430,7 @@ pub(crate) fn survives_random_registers<F: Fixture>() {
         for (offset, value, size, write) in accesses {
             let mut data = value.to_le_bytes();
             if write {
-                driver.transport.write(offset, &data[..size]);
+                let _ = driver.transport.write(offset, &data[..size]);
             } else {
                 driver.transport.read(offset, &mut data[..size]);
             }

@@ -11,7 +11,7 @@ use virtio_bindings::bindings::virtio_ring::{
 
 use super::state::{RestoreError, TransportState};
 use super::status::{self, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET, Step};
-use crate::device::Resources;
+use crate::device::{Finished, Job, Resources};
 use crate::{GuestMemory, Notifier, Progress, QueueState, VirtioDevice, Virtqueue};
 
 /// The device follows version 1 of the specification (section 6). Drivers that don't are not served.
@@ -48,6 +48,8 @@ enum Phase {
     Running,
     /// It would work, but the microVM is paused.
     Paused,
+    /// The driver reset it, but the host still works on requests, and may write to the guest's memory.
+    Resetting,
 }
 
 /// A device with the part of its registers that all transports share.
@@ -67,6 +69,8 @@ pub struct Core {
     /// What the driver set up; while the device runs, what it was started with.
     queues: Vec<QueueState>,
     phase: Phase,
+    /// No request is begun, because the device is about to be saved.
+    held: bool,
 }
 
 impl Core {
@@ -89,6 +93,7 @@ impl Core {
             queue_select: 0,
             queues,
             phase: Phase::Idle,
+            held: false,
         }
     }
 
@@ -138,9 +143,29 @@ impl Core {
         Ok(core)
     }
 
+    /// Lets no further request begin, so that those in flight come to their end. A paused device is started for it: what the
+    /// driver is owed goes into its rings. [`Core::save`] ends this.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.resume();
+    }
+
+    /// How many requests the host still works on.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.device.in_flight()
+    }
+
+    /// See [`VirtioDevice::drain`].
+    pub fn drain(&mut self) {
+        self.device.drain();
+        self.settle();
+    }
+
     /// What the registers and the device hold. A running device is stopped for it, so a caller that wants to go on
-    /// resumes it.
+    /// resumes it. Nothing may be in flight.
     pub fn save(&mut self) -> TransportState {
+        self.held = false;
         self.pause();
         TransportState {
             status: self.status,
@@ -156,7 +181,8 @@ impl Core {
         }
     }
 
-    /// Stops the device, if it runs. Afterwards nothing touches the guest's memory.
+    /// Stops the device, if it runs, and does not wait for anything: requests in flight stay there. Afterwards nothing
+    /// touches the guest's memory but they, and they only the buffers that they were given.
     pub fn pause(&mut self) {
         if self.phase == Phase::Running {
             self.queues = self.device.stop();
@@ -197,7 +223,7 @@ impl Core {
 
     /// The driver kicked a queue.
     pub fn notify(&mut self, queue: u16) -> Progress {
-        if self.phase != Phase::Running || self.notifier.is_lost() {
+        if self.phase != Phase::Running || self.held || self.notifier.is_lost() {
             return Progress::Done;
         }
         self.device.notify(queue)
@@ -205,7 +231,34 @@ impl Core {
 
     /// The device's own descriptors are ready.
     pub fn poll(&mut self) -> Progress {
-        self.device.poll()
+        let progress = self.device.poll();
+        self.settle();
+        progress
+    }
+
+    /// See [`VirtioDevice::take_job`].
+    pub fn take_job(&mut self) -> Option<Box<dyn Job>> {
+        self.device.take_job()
+    }
+
+    /// See [`VirtioDevice::finish`].
+    pub fn finish(&mut self, job: Box<dyn Job>) -> Finished {
+        let finished = self.device.finish(job);
+        self.settle();
+        finished
+    }
+
+    /// Whether a reset waits for requests in flight.
+    #[must_use]
+    pub fn is_resetting(&self) -> bool {
+        self.phase == Phase::Resetting
+    }
+
+    /// Completes a reset that waited, if nothing is in flight any more.
+    fn settle(&mut self) {
+        if self.phase == Phase::Resetting && self.device.in_flight() == 0 {
+            self.complete_reset();
+        }
     }
 
     /// The selected half of what the device offers.
@@ -238,7 +291,13 @@ impl Core {
     }
 
     /// The driver writes the status register; true if the device runs from now on. The caller then announces all queues.
+    ///
+    /// A reset with requests in flight is not done at once (see [`Core::is_resetting`]): until then the register keeps its
+    /// value, as section 2.4.2 has it, and takes no other.
     pub fn set_status(&mut self, value: u8) -> bool {
+        if self.phase == Phase::Resetting {
+            return false;
+        }
         match status::step(self.status, value) {
             Step::Accept => self.status = value & !NEEDS_RESET,
             Step::CheckFeatures => {
@@ -379,6 +438,11 @@ impl Core {
         if self.phase == Phase::Running {
             self.device.stop();
         }
+        self.phase = Phase::Resetting;
+        self.settle();
+    }
+
+    fn complete_reset(&mut self) {
         self.device.reset();
         self.phase = Phase::Idle;
         self.status = 0;

@@ -1,18 +1,22 @@
 //! virtio over MMIO: the register layout of virtio 1.2, section 4.2.2, and nothing else.
 //!
-//! Locks: the shared core is behind one mutex, which the event loop holds while the device works. InterruptStatus,
-//! InterruptACK and QueueNotify, which a vCPU needs for every interrupt and kick, don't take it.
+//! Locks: the shared core is behind one mutex, which the event loop holds while the device works, but not while the device's
+//! [`Job`]s wait for the host: nobody waits for this lock longer than a device takes to look at its queues. InterruptStatus,
+//! InterruptACK and QueueNotify, which a vCPU needs for every interrupt and kick, don't take it at all.
+//!
+//! Who has a thread for the device calls [`MmioTransport::on_kick`] and [`MmioTransport::on_poll`]; several threads may, and
+//! then as many jobs go on at once. In a loop of `event-manager` the transport is a subscriber.
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::core::{Area, Core, Half};
 use super::state::{RestoreError, TransportState};
-use crate::{GuestMemory, Interrupt, Notifier, Progress, VirtioDevice};
+use crate::{Finished, GuestMemory, Interrupt, Job, Notifier, Progress, VirtioDevice};
 
 /// How much address space a device takes.
 pub const MMIO_SIZE: u64 = 0x1000;
@@ -32,10 +36,26 @@ const POLL: u32 = u32::MAX;
 /// The offset of QueueNotify, where KVM's ioeventfds listen.
 pub const QUEUE_NOTIFY: u64 = 0x50;
 
+/// Jobs that one event leads to before others have their turn.
+const JOBS: usize = 8;
+
+/// What became of a write to a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Written {
+    /// It is done.
+    Done,
+    /// It resets the device, and the host still works on requests of it. A driver may take the device for reset as soon as
+    /// the write is over, so the vCPU must not go on before [`MmioTransport::await_reset`] has returned.
+    Resets,
+}
+
 /// A device with registers in memory. Shared: vCPUs read and write it, the event loop has it as a subscriber.
 #[derive(Debug)]
 pub struct MmioTransport {
     core: Mutex<Core>,
+    /// Something that was in flight is not any longer.
+    landed: Condvar,
     notifier: Notifier,
     kicks: Vec<EventFd>,
     poll_fd: Option<RawFd>,
@@ -77,6 +97,7 @@ impl MmioTransport {
         Ok(Self {
             poll_fd: core.device().poll_fd(),
             core: Mutex::new(core),
+            landed: Condvar::new(),
             notifier,
             kicks,
         })
@@ -90,7 +111,7 @@ impl MmioTransport {
     }
 
     /// Does something with the device that only its type knows: changes a target, reads counters. From any thread, whether
-    /// the device runs or not; none if the device is not a `D`. It waits for the request that the device works on.
+    /// the device runs or not; none if the device is not a `D`. It does not wait for requests in flight.
     pub fn with_device<D: VirtioDevice, R>(&self, act: impl FnOnce(&mut D) -> R) -> Option<R> {
         self.lock().device_as().map(act)
     }
@@ -108,10 +129,33 @@ impl MmioTransport {
         }
     }
 
-    /// See [`Core::save`].
+    /// See [`Core::save`]. Waits until nothing is in flight, which may be for ever: [`MmioTransport::in_flight`] tells before.
     #[must_use]
     pub fn save(&self) -> TransportState {
-        self.lock().save()
+        let mut core = self.lock();
+        core.hold();
+        loop {
+            core.drain();
+            if core.in_flight() == 0 {
+                return core.save();
+            }
+            core = self.wait(core);
+        }
+    }
+
+    /// How many requests the host still works on. As long as there are any, also of a paused device, it may write to their
+    /// buffers in the guest's memory.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.lock().in_flight()
+    }
+
+    /// Waits until a reset that was asked for is done ([`Written::Resets`]): for as long as the host takes.
+    pub fn await_reset(&self) {
+        let mut core = self.lock();
+        while core.is_resetting() {
+            core = self.wait(core);
+        }
     }
 
     /// A vCPU reads `data.len()` bytes at `offset`. Registers are 32 bits wide and aligned; any other access reads zeros.
@@ -128,15 +172,15 @@ impl MmioTransport {
     }
 
     /// A vCPU writes at `offset`. Registers are 32 bits wide and aligned; any other access does nothing.
-    pub fn write(&self, offset: u64, data: &[u8]) {
+    pub fn write(&self, offset: u64, data: &[u8]) -> Written {
         if let Some(offset) = offset.checked_sub(CONFIG) {
-            return self.lock().write_config(offset, data);
-        }
-        if let Ok(data) = <[u8; 4]>::try_from(data)
+            self.lock().write_config(offset, data);
+        } else if let Ok(data) = <[u8; 4]>::try_from(data)
             && offset.is_multiple_of(4)
         {
-            self.write_register(offset, u32::from_le_bytes(data));
+            return self.write_register(offset, u32::from_le_bytes(data));
         }
+        Written::Done
     }
 
     fn read_register(&self, offset: u64) -> u32 {
@@ -156,24 +200,101 @@ impl MmioTransport {
         }
     }
 
-    fn write_register(&self, offset: u64, value: u32) {
+    fn write_register(&self, offset: u64, value: u32) -> Written {
         match offset {
             QUEUE_NOTIFY => self.kick(value),
             0x64 => self.notifier.acknowledge(value),
-            0x70 => self.write_status(value),
+            0x70 => return self.write_status(value),
             _ => self.lock().write_setting(offset, value),
+        }
+        Written::Done
+    }
+
+    fn write_status(&self, value: u32) -> Written {
+        let Ok(value) = u8::try_from(value) else {
+            return Written::Done;
+        };
+        let mut core = self.lock();
+        let running = core.set_status(value);
+        if core.is_resetting() {
+            return Written::Resets;
+        }
+        // The guard must be gone before the kicks, which wake the event loop.
+        drop(core);
+        if running {
+            self.kick_all();
+        } else if value == 0 {
+            // What a reset leaves to be done is not for a vCPU.
+            self.kick(0);
+        }
+        Written::Done
+    }
+
+    /// A queue was kicked: requests are begun, and what may take long is done here, without the lock.
+    pub fn on_kick(&self, queue: u16) {
+        let mut core = self.lock();
+        let progress = core.notify(queue);
+        let job = core.take_job();
+        drop(core);
+        if progress == Progress::More {
+            // Behind what else is ready: one busy queue must not starve the others.
+            self.kick(queue.into());
+        }
+        self.work(job);
+    }
+
+    /// [`MmioTransport::poll_fd`] is readable.
+    pub fn on_poll(&self) {
+        let mut core = self.lock();
+        let progress = core.poll();
+        let job = core.take_job();
+        drop(core);
+        self.landed.notify_all();
+        if progress == Progress::More {
+            self.kick_all();
+        }
+        self.work(job);
+    }
+
+    /// The descriptor of the device's own, if it has one: readable when [`MmioTransport::on_poll`] is to be called.
+    #[must_use]
+    pub fn poll_fd(&self) -> Option<RawFd> {
+        self.poll_fd
+    }
+
+    /// Does a job and what follows from it.
+    fn work(&self, first: Option<Box<dyn Job>>) {
+        let mut next = first;
+        for turn in 1.. {
+            let Some(mut job) = next.take() else {
+                return;
+            };
+            job.run();
+            let mut core = self.lock();
+            let finished = core.finish(job);
+            let last = turn >= JOBS;
+            let mut progress = Progress::Done;
+            if let Finished::Queue(queue) = finished
+                && !last
+            {
+                progress = core.notify(queue);
+            }
+            next = core.take_job();
+            drop(core);
+            self.landed.notify_all();
+            match finished {
+                Finished::Queue(queue) if last || progress == Progress::More => {
+                    self.kick(queue.into());
+                }
+                Finished::AllQueues => self.kick_all(),
+                _ => {}
+            }
         }
     }
 
-    fn write_status(&self, value: u32) {
-        let Ok(value) = u8::try_from(value) else {
-            return;
-        };
-        // The guard must be gone before the kicks, which wake the event loop.
-        let running = self.lock().set_status(value);
-        if running {
-            self.kick_all();
-        }
+    fn wait<'a>(&self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        let waited = self.landed.wait(core);
+        waited.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kick(&self, queue: u32) {
@@ -241,20 +362,10 @@ impl EventSubscriber for MmioTransport {
 
     fn process(&self, events: Events, _ops: &mut EventOps<'_>) {
         match events.data() {
-            POLL => {
-                let progress = self.lock().poll();
-                if progress == Progress::More {
-                    self.kick_all();
-                }
-            }
+            POLL => self.on_poll(),
             queue => {
-                let Ok(index) = u16::try_from(queue) else {
-                    return;
-                };
-                let progress = self.lock().notify(index);
-                if progress == Progress::More {
-                    // Behind what else is ready: one busy queue must not starve the others.
-                    self.kick(queue);
+                if let Ok(index) = u16::try_from(queue) {
+                    self.on_kick(index);
                 }
             }
         }

@@ -8,5 +8,5 @@ pub mod status;
 mod tests;
 
 pub use self::core::{Area, Core, Half, VERSION_1};
-pub use mmio::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY};
+pub use mmio::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, Written};
 pub use state::{RestoreError, TransportState};

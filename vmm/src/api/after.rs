@@ -23,7 +23,6 @@ impl Running {
     /// # Errors
     /// What to answer.
     pub(crate) fn answer(&mut self, request: &Request, host: &mut Host) -> Result<Reply, Fault> {
-        self.late.settle(&mut self.config);
         self.stage.check(request)?;
         if let Some(answer) = self.config.answer(request) {
             return answer;
@@ -64,7 +63,7 @@ impl Running {
                 let message = "Create snapshot error: this hull-vmm cannot write snapshots";
                 return Err(Fault::bad_request(message));
             }
-            _ => return self.change_device(request, config, host),
+            _ => return self.change_device(request, config),
         }
         Ok(Reply::Done)
     }
@@ -126,12 +125,9 @@ impl Running {
         if self.stage == Stage::Paused {
             return Ok(());
         }
-        let fail = |error: &dyn std::error::Error| Fault::internal(format!("Pause error: {error}"));
-        self.vcpus.pause().map_err(|error| fail(&error))?;
-        if let Err(error) = self.virtio.pause() {
-            self.vcpus.resume();
-            return Err(fail(&error));
-        }
+        let stopped = self.vcpus.pause();
+        stopped.map_err(|error| Fault::internal(format!("Pause error: {error}")))?;
+        self.virtio.pause();
         self.stage = Stage::Paused;
         tracing::info!("paused");
         Ok(())

@@ -2,19 +2,16 @@
 
 use std::convert::Infallible as Never;
 use std::error::Error;
-use std::sync::mpsc;
 
 use hull_devices::balloon::{self, Balloon};
-use hull_devices::block::Block;
 use hull_devices::console::{Console, ConsoleSize};
 use hull_devices::mem::Mem;
 use hull_devices::net::Net;
-use hull_vm_api::config::{Drive, DriveUpdate, LinkState, NetworkUpdate, RateLimiter};
+use hull_vm_api::config::{LinkState, NetworkUpdate, RateLimiter};
 use hull_vm_api::reply::{BalloonStatistics, HintingStatus, MemoryHotplugStatus};
 use hull_vm_api::{Draft, Fault, Reply, Request};
 
-use super::Host;
-use crate::error::{StartError, with_sources};
+use crate::error::with_sources;
 use crate::memory::MIB;
 use crate::running::Running;
 use crate::virtio::{self, Name};
@@ -25,10 +22,13 @@ impl Running {
         &mut self,
         request: &Request,
         config: &Draft,
-        host: &Host,
     ) -> Result<Reply, Fault> {
         match request {
-            Request::PatchDrive(update) => self.change_drive(update, config, host)?,
+            // Another file is put behind it later, and then this follows.
+            Request::PatchDrive(update) => {
+                let name = Name::Drive(update.drive_id.clone());
+                self.change_rate(&name, 0, update.rate_limiter.as_ref());
+            }
             Request::PatchPmem(update) => {
                 let name = Name::Pmem(update.id.clone());
                 self.change_rate(&name, 0, update.rate_limiter.as_ref());
@@ -41,7 +41,7 @@ impl Running {
                     console.set_size(size);
                     Ok::<_, Never>(())
                 };
-                self.change((&Name::Console, "console"), request, set)?;
+                self.change((&Name::Console, "console"), set)?;
             }
             Request::PatchBalloon(update) => {
                 let pages = virtio::pages(update.amount_mib);
@@ -49,12 +49,12 @@ impl Running {
                     balloon.set_target(pages);
                     Ok::<_, Never>(())
                 };
-                self.change((&Name::Balloon, "balloon"), request, set)?;
+                self.change((&Name::Balloon, "balloon"), set)?;
             }
             Request::PatchBalloonStatistics(update) => {
                 let seconds = update.stats_polling_interval_s;
                 let set = move |balloon: &mut Balloon| balloon.set_statistics_interval(seconds);
-                self.change((&Name::Balloon, "balloon"), request, set)?;
+                self.change((&Name::Balloon, "balloon"), set)?;
             }
             Request::StartHinting(start) => {
                 let acknowledge = start.acknowledge_on_stop;
@@ -82,67 +82,26 @@ impl Running {
         Ok(Reply::Done)
     }
 
-    /// Puts another file behind a disk, and changes its limits.
-    fn change_drive(
-        &mut self,
-        update: &DriveUpdate,
-        config: &Draft,
-        host: &Host,
-    ) -> Result<(), Fault> {
-        let id = &update.drive_id;
-        let name = Name::Drive(id.clone());
-        let drive = config.drives.iter().find(|drive| drive.drive_id == *id);
-        if let (Some(drive), Some(_)) = (drive, &update.path_on_host) {
-            let is_mine =
-                |now: &Drive| now.drive_id == *id && now.path_on_host == drive.path_on_host;
-            // The limits are changed behind it, and so are no part of what may be late.
-            let request = Request::PatchDrive(DriveUpdate {
-                rate_limiter: None,
-                ..update.clone()
-            });
-            let device = (&name, "drive");
-            match virtio::open_disk(drive, &host.files) {
-                Ok(disk) => {
-                    let replace = move |block: &mut Block| block.replace(disk).map(drop);
-                    self.change(device, &request, replace)?;
-                }
-                // It is this very disk that uses it. It may have another size.
-                Err(StartError::DiskInUse { .. }) if self.config.drives.iter().any(is_mine) => {
-                    let refresh = |block: &mut Block| block.refresh().map(drop);
-                    self.change(device, &request, refresh)?;
-                }
-                Err(error) => return Err(Fault::bad_request(with_sources(&error))),
-            }
-        }
-        self.change_rate(&name, 0, update.rate_limiter.as_ref());
-        Ok(())
-    }
-
-    fn change_network(&mut self, update: &NetworkUpdate, config: &Draft) -> Result<(), Fault> {
+    fn change_network(&self, update: &NetworkUpdate, config: &Draft) -> Result<(), Fault> {
         let name = Name::Network(update.iface_id.clone());
         let mut interfaces = config.network_interfaces.iter();
         let interface = interfaces.find(|interface| interface.iface_id == update.iface_id);
         if let Some(interface) = interface.cloned()
             && (update.allowed_addresses.is_some() || update.link.is_some())
         {
-            let request = Request::PatchNetworkInterface(Box::new(NetworkUpdate {
-                rx_rate_limiter: None,
-                tx_rate_limiter: None,
-                ..update.clone()
-            }));
             let set = move |net: &mut Net| {
                 net.set_filter(virtio::filter(&interface, net.mac()));
                 net.set_link(interface.link == LinkState::Up);
                 Ok::<_, Never>(())
             };
-            self.change((&name, "network interface"), &request, set)?;
+            self.change((&name, "network interface"), set)?;
         }
         self.change_rate(&name, 0, update.rx_rate_limiter.as_ref());
         self.change_rate(&name, 1, update.tx_rate_limiter.as_ref());
         Ok(())
     }
 
-    fn change_rate(&self, name: &Name, index: usize, limiter: Option<&RateLimiter>) {
+    pub(super) fn change_rate(&self, name: &Name, index: usize, limiter: Option<&RateLimiter>) {
         if let (Some(rate), Some(limiter)) = (self.virtio.rates(name).get(index), limiter) {
             rate.change(&virtio::change(limiter));
         }
@@ -193,58 +152,40 @@ impl Running {
         Ok(Reply::MemoryHotplug(status))
     }
 
-    fn balloon<R: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Balloon) -> R + Send + 'static,
-    ) -> Result<R, Fault> {
+    fn balloon<R>(&self, act: impl FnOnce(&mut Balloon) -> R) -> Result<R, Fault> {
         self.with(&Name::Balloon, "balloon", act)
     }
 
-    fn try_balloon<R: Send + 'static>(
+    fn try_balloon<R>(
         &self,
-        act: impl FnOnce(&mut Balloon) -> Result<R, balloon::BalloonError> + Send + 'static,
+        act: impl FnOnce(&mut Balloon) -> Result<R, balloon::BalloonError>,
     ) -> Result<R, Fault> {
         let done = self.balloon(act)?;
         done.map_err(|error| Fault::bad_request(error.to_string()))
     }
 
-    /// Does to a device what `request` asks. If it is late, whoever asked is told so, and the configuration follows when it is done.
-    fn change<D: hull_devices::VirtioDevice, E: Error + Send + 'static>(
-        &mut self,
+    /// Does something to a device that may refuse it.
+    fn change<D: hull_devices::VirtioDevice, E: Error>(
+        &self,
         (name, kind): (&Name, &str),
-        request: &Request,
-        act: impl FnOnce(&mut D) -> Result<(), E> + Send + 'static,
+        act: impl FnOnce(&mut D) -> Result<(), E>,
     ) -> Result<(), Fault> {
-        let (tell, done) = mpsc::channel();
-        let act = move |device: &mut D| {
-            let result = act(device);
-            // Nobody listens when it was in time.
-            let _ = tell.send(result.is_ok());
-            result
-        };
-        match self.virtio.with(name, act) {
-            Ok(Some(result)) => result.map_err(|error| Fault::bad_request(with_sources(&error))),
-            Ok(None) => Err(missing(kind)),
-            Err(error) => {
-                self.late.push(request.clone(), done);
-                Err(Fault::internal(error.to_string()))
-            }
-        }
+        let done = self.with(name, kind, act)?;
+        done.map_err(|error| Fault::bad_request(with_sources(&error)))
     }
 
     /// Does something to a device that must be there.
-    fn with<D: hull_devices::VirtioDevice, R: Send + 'static>(
+    fn with<D: hull_devices::VirtioDevice, R>(
         &self,
         name: &Name,
         kind: &str,
-        act: impl FnOnce(&mut D) -> R + Send + 'static,
+        act: impl FnOnce(&mut D) -> R,
     ) -> Result<R, Fault> {
         let done = self.virtio.with(name, act);
-        let done = done.map_err(|error| Fault::internal(error.to_string()))?;
         done.ok_or_else(|| missing(kind))
     }
 }
 
-fn missing(kind: &str) -> Fault {
+pub(super) fn missing(kind: &str) -> Fault {
     Fault::bad_request(format!("there is no {kind} in this microVM"))
 }

@@ -1,15 +1,15 @@
 //! What the machine answers to requests ([`after`]), which the keeper hands on, one after the other.
 //!
-//! The event loop answers them; none may take long, or must say so when it does.
+//! The event loop answers them; what may take long is done by a device's thread, and answered later ([`later`]).
 
 mod after;
 mod devices;
-mod late;
+mod later;
 
 use crate::files::Files;
 use crate::metrics::Figures;
 
-pub(crate) use late::Late;
+pub(crate) use later::Later;
 
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -25,6 +25,8 @@ pub(super) struct Made {
     pub(super) device: Box<dyn VirtioDevice>,
     /// Of an interface first for what comes to the guest, then for what it sends.
     pub(super) rates: Vec<RateControl>,
+    /// How many threads it gets; none if the machine's own event loop is to run it, because nothing that it does can take long.
+    pub(super) threads: usize,
 }
 
 impl Made {
@@ -33,6 +35,7 @@ impl Made {
         Self {
             device: Box::new(device),
             rates: Vec::new(),
+            threads: 0,
         }
     }
 }
@@ -107,6 +110,7 @@ fn entropy(config: &Entropy) -> Result<Made, StartError> {
     Ok(Made {
         rates: vec![entropy.rate_control()],
         device: Box::new(entropy),
+        threads: 0,
     })
 }
 

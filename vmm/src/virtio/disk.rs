@@ -1,6 +1,7 @@
 //! Disks: their files opened, locked, and made into devices.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Engine, Serial};
 use hull_vm_api::config::{CacheType, Drive, HostPath, IoEngine};
@@ -11,6 +12,11 @@ use super::Made;
 use super::rate;
 use crate::error::StartError;
 use crate::files::{Access, Files};
+
+/// How long a file's lock is waited for: a process that was killed holds it until the kernel has taken its io_uring apart, which
+/// nothing tells of.
+const PATIENCE: Duration = Duration::from_millis(500);
+const BREATH: Duration = Duration::from_millis(20);
 
 /// Makes a disk.
 pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
@@ -38,37 +44,50 @@ pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
     Ok(Made {
         rates: vec![block.rate_control()],
         device: Box::new(block),
+        // Each queue can occupy one, and one is for errands.
+        threads: usize::from(drive.queues) + 1,
     })
 }
 
 /// Opens what a disk consists of.
 pub(super) fn open(drive: &Drive, files: &Files) -> Result<Disk, StartError> {
-    let disk = match &drive.path_on_host {
-        Some(path) => Disk::file(whole(drive, path, files)?, drive.is_read_only),
+    assemble(drive, contents(drive, files)?)
+}
+
+/// Opens the files of a disk.
+pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartError> {
+    let access = if drive.is_read_only || drive.path_on_host.is_none() {
+        Access::Read
+    } else {
+        Access::ReadWrite
+    };
+    let open = |what, path| Ok(files.open(what, path, access)?);
+    match &drive.path_on_host {
+        Some(path) => Ok(vec![open("drives.path_on_host", path)?]),
         None => {
-            let open = |path| {
-                let file = files.open("drives.parts", path, Access::Read)?;
-                bypass(drive, file)
-            };
-            Disk::parts(drive.parts.iter().map(open).collect::<Result<_, _>>()?)
+            let parts = drive.parts.iter();
+            parts.map(|path| open("drives.parts", path)).collect()
         }
+    }
+}
+
+/// Makes a disk of its open files, locked. This may wait for the host.
+pub(crate) fn assemble(drive: &Drive, contents: Vec<File>) -> Result<Disk, StartError> {
+    let read_only = drive.is_read_only || drive.path_on_host.is_none();
+    let paths = drive.path_on_host.iter().chain(&drive.parts);
+    for (file, path) in contents.iter().zip(paths) {
+        lock(file, path, &drive.drive_id, read_only)?;
+        bypass(drive, file)?;
+    }
+    let mut files = contents;
+    let disk = match (&drive.path_on_host, files.len()) {
+        (Some(_), 1) => Disk::file(files.remove(0), read_only),
+        _ => Disk::parts(files),
     };
     disk.map_err(|source| StartError::Drive {
         id: drive.drive_id.clone(),
         source,
     })
-}
-
-/// The one file of a disk, locked.
-fn whole(drive: &Drive, path: &HostPath, files: &Files) -> Result<File, StartError> {
-    let access = if drive.is_read_only {
-        Access::Read
-    } else {
-        Access::ReadWrite
-    };
-    let file = files.open("drives.path_on_host", path, access)?;
-    lock(&file, path, &drive.drive_id, drive.is_read_only)?;
-    bypass(drive, file)
 }
 
 /// Locks the file of a device: one machine can write it, or several read it. The lock (`flock`) goes with the descriptor.
@@ -83,7 +102,13 @@ pub(super) fn lock(
     } else {
         FlockOperation::NonBlockingLockExclusive
     };
-    match flock(file, lock) {
+    let until = Instant::now() + PATIENCE;
+    let mut locked = flock(file, lock);
+    while locked == Err(Errno::AGAIN) && Instant::now() < until {
+        std::thread::sleep(BREATH);
+        locked = flock(file, lock);
+    }
+    match locked {
         Ok(()) => {}
         Err(Errno::AGAIN) => {
             return Err(StartError::DiskInUse {
@@ -102,12 +127,12 @@ pub(super) fn lock(
 }
 
 /// Lets reads and writes go past the host's page cache, if that is wanted.
-fn bypass(drive: &Drive, file: File) -> Result<File, StartError> {
+fn bypass(drive: &Drive, file: &File) -> Result<(), StartError> {
     if drive.direct {
-        let set = fcntl_getfl(&file).and_then(|flags| fcntl_setfl(&file, flags | OFlags::DIRECT));
+        let set = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
         set.map_err(StartError::host(
             "direct access to a disk's file (drives.direct); its file system may have none",
         ))?;
     }
-    Ok(file)
+    Ok(())
 }

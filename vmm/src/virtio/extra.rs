@@ -116,6 +116,7 @@ impl Extra {
         Ok(Made {
             rates: vec![device.rate_control()],
             device: Box::new(device),
+            threads: 1,
         })
     }
 
@@ -131,6 +132,7 @@ impl Extra {
         Ok(Made {
             device: Box::new(Mem::new(config, Box::new(OneSlot))?),
             rates: Vec::new(),
+            threads: 0,
         })
     }
 

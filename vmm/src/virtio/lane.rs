@@ -1,140 +1,217 @@
-//! A thread for one device: its own event loop, so that a slow backend stalls nobody else.
+//! Threads for one device: whatever its backend does, it stalls nobody else.
 //!
-//! Whoever wants something of the device asks the lane, and waits for it with a bound. What was not begun in time is withdrawn.
+//! All threads of a lane wait for the same events, and each event goes to one of them. What takes long is done without the device's
+//! lock (see `hull_devices::device`), so that as many requests can wait for the host as there are threads, and whoever
+//! wants something of the device itself never waits for those. What needs the host but is no request (opening another file) is
+//! an errand, done by whichever thread is free; a lane has one thread more than requests can occupy.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use event_manager::{EventManager, RemoteEndpoint, SubscriberOps};
 use hull_devices::MmioTransport;
 use hull_vm_api::ExitCause;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, EventFd};
 
 use super::Mappings;
 use crate::ending::Ending;
 
-/// How long a device may take until it does what it is asked, and how long to do it.
+/// How long threads may take to end.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Events that the loop takes in one turn.
-const EVENTS: usize = 16;
 
 /// The longest name that Linux shows of a thread, in bytes.
 const MAX_NAME: usize = 15;
 
-type Endpoint = RemoteEndpoint<Arc<MmioTransport>>;
+/// What an event is about: these, or the queue with that number.
+const POLL: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
 
-/// Why a device did not do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Busy {
-    /// It did not begin.
-    #[error(
-        "it has been waiting for the host's file or disk for more than {} ms; nothing was changed, try again",
-        PATIENCE.as_millis()
-    )]
-    Waits,
-    /// It began.
-    #[error("it takes more than {} ms, because the host's file or disk is slow; it will be done when that answers", PATIENCE.as_millis())]
-    Slow,
-}
+type Errand = Box<dyn FnOnce() + Send>;
 
-/// A device's thread.
+/// A device's threads.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    endpoint: Endpoint,
-    stop: Arc<AtomicBool>,
-    /// Closed by the thread's end.
+    shared: Arc<Shared>,
+    threads: usize,
+    /// Closed by the end of the last thread.
     out: mpsc::Receiver<()>,
 }
 
+/// What the threads of a lane have in common.
+struct Shared {
+    transport: Arc<MmioTransport>,
+    epoll: OwnedFd,
+    /// Rings once for each errand.
+    bell: EventFd,
+    errands: Mutex<VecDeque<Errand>>,
+    stop: AtomicBool,
+}
+
 impl Lane {
-    /// Starts the thread of a device, which holds on to what the device works with. If it fails later, the machine ends.
+    /// Starts so many threads of a device, which hold on to what the device works with. If one fails later, the machine ends.
     ///
     /// # Errors
-    /// If the host has no thread or no descriptors for it.
+    /// If the host has no threads or no descriptors for it.
     pub(super) fn start(
         name: &str,
+        threads: usize,
         held: (Arc<MmioTransport>, Mappings),
-        ending: Arc<Ending>,
+        ending: &Arc<Ending>,
     ) -> io::Result<Self> {
-        let events = EventManager::new_with_capacity(EVENTS).map_err(io::Error::other)?;
-        let mut events: EventManager<Arc<MmioTransport>> = events;
-        let endpoint = events.remote_endpoint();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let (transport, mappings) = held;
+        let shared = Arc::new(Shared::new(transport)?);
         let (alive, out) = mpsc::channel::<()>();
         let short = name.get(..MAX_NAME).unwrap_or(name);
-        thread::Builder::new()
-            .name(short.to_owned())
-            .spawn(move || {
+        let lane = Self {
+            shared: shared.clone(),
+            threads,
+            out,
+        };
+        for _ in 0..threads {
+            let (shared, mappings) = (shared.clone(), mappings.clone());
+            let (alive, ending) = (alive.clone(), ending.clone());
+            let thread = thread::Builder::new().name(short.to_owned());
+            thread.spawn(move || {
                 let guard = Unwinding(ending.clone());
-                let (transport, mappings) = held;
-                events.add_subscriber(transport);
-                while !stopped.load(Ordering::Acquire) {
-                    if let Err(error) = events.run() {
-                        let detail = format!("the event loop of a device failed: {error}");
-                        ending.announce_with(ExitCause::Failure, detail);
-                        break;
-                    }
+                if let Err(error) = shared.run() {
+                    let detail = format!("the event loop of a device failed: {error}");
+                    ending.announce_with(ExitCause::Failure, detail);
                 }
-                drop(events);
+                drop(shared);
                 drop(mappings);
                 drop(guard);
                 drop(alive);
             })?;
-        Ok(Self {
-            endpoint,
-            stop,
-            out,
-        })
-    }
-
-    /// Has the thread do something, and waits for it.
-    ///
-    /// # Errors
-    /// If it takes too long.
-    pub(super) fn call<R: Send + 'static>(
-        &self,
-        act: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, Busy> {
-        let (sender, receiver) = mpsc::channel();
-        let taken = Arc::new(AtomicBool::new(false));
-        let take = taken.clone();
-        self.fire(move || {
-            if !take.swap(true, Ordering::AcqRel) {
-                // Who asked may have gone.
-                let _ = sender.send(act());
-            }
-        });
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(result) => Ok(result),
-            Err(_) if !taken.swap(true, Ordering::AcqRel) => Err(Busy::Waits),
-            Err(_) => receiver.recv_timeout(PATIENCE).map_err(|_| Busy::Slow),
         }
+        Ok(lane)
     }
 
-    /// Has the thread do something when it gets to it, behind all that it was asked before.
-    pub(super) fn fire(&self, act: impl FnOnce() + Send + 'static) {
-        // It fails only when the thread has ended, and the machine with it.
-        let _ = self.endpoint.fire(move |_| act());
+    /// Has a thread do something that may take long, as soon as one is free.
+    pub(super) fn send(&self, errand: impl FnOnce() + Send + 'static) {
+        self.shared.errands().push_back(Box::new(errand));
+        // It cannot fail: the counter is far from full.
+        let _ = self.shared.bell.write(1);
     }
 }
 
-/// The thread ends when it gets to it; it is waited for, but not for ever.
+impl Shared {
+    fn new(transport: Arc<MmioTransport>) -> io::Result<Self> {
+        let shared = Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            bell: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE)?,
+            errands: Mutex::default(),
+            stop: AtomicBool::new(false),
+            transport,
+        };
+        shared.watch(borrow(&shared.bell), BELL, EventFlags::IN)?;
+        // Kicks need not be read: each is an edge of its own.
+        let edge = EventFlags::IN | EventFlags::ET;
+        for (queue, kick) in (0..).zip(shared.transport.kicks()) {
+            shared.watch(borrow(kick), queue, edge)?;
+        }
+        if let Some(fd) = shared.poll_fd() {
+            shared.watch(fd, POLL, once())?;
+        }
+        Ok(shared)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, what: u64, flags: EventFlags) -> io::Result<()> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(what), flags)?;
+        Ok(())
+    }
+
+    #[allow(unsafe_code)]
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        let fd = self.transport.poll_fd()?;
+        // SAFETY: the descriptor is the device's, which lives as long as the transport.
+        Some(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// Takes events until it is told to stop: one at a time, for the others may be another thread's.
+    fn run(&self) -> io::Result<()> {
+        let none = Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
+        while !self.stop.load(Ordering::Acquire) {
+            let mut events = [none];
+            match epoll::wait(&self.epoll, &mut events[..], None) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match events[0].data.u64() {
+                BELL => self.run_errand(),
+                POLL => {
+                    self.transport.on_poll();
+                    if let Some(fd) = self.poll_fd() {
+                        epoll::modify(&self.epoll, fd, EventData::new_u64(POLL), once())?;
+                    }
+                }
+                queue => self
+                    .transport
+                    .on_kick(u16::try_from(queue).unwrap_or(u16::MAX)),
+            }
+        }
+        Ok(())
+    }
+
+    fn run_errand(&self) {
+        // Without a ring it is another thread's.
+        if self.stop.load(Ordering::Acquire) || self.bell.read().is_err() {
+            return;
+        }
+        let errand = self.errands().pop_front();
+        if let Some(errand) = errand {
+            errand();
+        }
+    }
+
+    fn errands(&self) -> MutexGuard<'_, VecDeque<Errand>> {
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Readable, told to one thread, which asks for more when it has seen to it.
+fn once() -> EventFlags {
+    EventFlags::IN | EventFlags::ONESHOT
+}
+
+#[allow(unsafe_code)]
+fn borrow(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor is open as long as the eventfd is borrowed.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}
+
+/// The threads end when they get to it; they are waited for, but not for ever.
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = self.endpoint.kick();
+        self.shared.stop.store(true, Ordering::Release);
+        // Nobody reads it any more.
+        let _ = self.shared.bell.write(self.threads as u64);
         if self.out.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("a device waits for the host's file or disk; ending without it");
         }
     }
 }
 
-/// Ends the machine if the thread unwinds: its guest would wait for the device for ever.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends the machine if a thread unwinds: its guest would wait for the device for ever.
 struct Unwinding(Arc<Ending>);
 
 impl Drop for Unwinding {
@@ -161,28 +238,39 @@ mod tests {
         }
     }
 
-    fn lane() -> Lane {
+    fn lane(threads: usize) -> Lane {
         let device = Box::new(Rng::new(&RngConfig::default()).unwrap());
         let transport =
             MmioTransport::new(device, GuestMemory::new(), Arc::new(NoInterrupt)).unwrap();
         let held = (Arc::new(transport), Arc::from([]));
-        Lane::start("test", held, Arc::new(Ending::new().unwrap())).unwrap()
+        Lane::start("test", threads, held, &Arc::new(Ending::new().unwrap())).unwrap()
     }
 
     #[test]
-    fn a_device_that_is_stuck_is_waited_for_with_a_bound() {
-        let lane = lane();
-        assert_eq!(lane.call(|| 7), Ok(7));
+    fn an_errand_that_is_stuck_leaves_the_other_threads_to_others() {
+        let lane = lane(2);
         let (go_on, wait) = mpsc::channel::<()>();
-        let slow = lane.call(move || wait.recv().is_ok());
-        assert_eq!(slow, Err(Busy::Slow));
-        let done = Arc::new(AtomicBool::new(false));
-        let doing = done.clone();
-        let late = lane.call(move || doing.store(true, Ordering::SeqCst));
-        assert_eq!(late, Err(Busy::Waits));
+        let (told, tells) = mpsc::channel();
+        let tell = told.clone();
+        lane.send(move || {
+            wait.recv().unwrap();
+            tell.send(0).unwrap();
+        });
+        for number in 1..20 {
+            let tell = told.clone();
+            lane.send(move || tell.send(number).unwrap());
+        }
+        let others: Vec<_> = (1..20).map(|_| tells.recv().unwrap()).collect();
+        assert_eq!(others, (1..20).collect::<Vec<_>>());
         go_on.send(()).unwrap();
-        // What was withdrawn is not done, and the lane is there for others.
-        assert_eq!(lane.call(|| 8), Ok(8));
-        assert!(!done.load(Ordering::SeqCst));
+        assert_eq!(tells.recv(), Ok(0));
+    }
+
+    #[test]
+    fn all_threads_end_with_their_lane() {
+        let lane = lane(3);
+        let shared = Arc::downgrade(&lane.shared);
+        drop(lane);
+        assert!(shared.upgrade().is_none());
     }
 }

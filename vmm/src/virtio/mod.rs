@@ -22,9 +22,8 @@ use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::vsock::Dialer;
 use hull_devices::{
-    Cause, GuestMemory, Interrupt, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice,
+    Cause, GuestMemory, Interrupt, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice, Written,
 };
-use hull_vm_api::config::Drive;
 use hull_vm_api::{Metadata, VmConfig};
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vm_memory::Address;
@@ -33,15 +32,17 @@ use crate::bus::{Bus, Registers};
 use crate::ending::Ending;
 use crate::error::StartError;
 use crate::files::Files;
+use crate::gate::Gate;
 use crate::kvm::KvmError;
 use crate::legacy::IrqLine;
 use crate::metrics::{InterruptCounters, Source};
 use crate::relay::Relay;
 use crate::timeline::Timeline;
 use devices::Made;
-use lane::{Busy, Lane};
+use lane::Lane;
 
 pub(crate) use devices::pages;
+pub(crate) use disk::{assemble, contents};
 pub(crate) use extra::Mappings;
 pub(crate) use net::filter;
 pub(crate) use rate::{bandwidth, change};
@@ -81,16 +82,9 @@ struct Attached {
     transport: Arc<MmioTransport>,
     rates: Vec<RateControl>,
     metrics: Arc<dyn Metrics>,
-    /// The thread of a device that has one.
+    threads: usize,
+    /// The threads of a device that has some.
     lane: Option<Lane>,
-}
-
-/// Why something was not done to a device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: {why}")]
-pub(crate) struct NotNow {
-    name: Name,
-    why: Busy,
 }
 
 impl Virtio {
@@ -130,6 +124,7 @@ impl Virtio {
                 transport: Arc::new(transport),
                 rates: made.rates,
                 metrics,
+                threads: made.threads,
                 lane: None,
             });
         }
@@ -201,15 +196,13 @@ impl Virtio {
     /// # Errors
     /// If the host has none.
     pub(crate) fn start_lanes(&mut self, ending: &Arc<Ending>) -> Result<(), StartError> {
-        let mappings = &self.mappings;
-        for device in self
-            .attached
-            .iter_mut()
-            .filter(|device| device.name.is_hot())
-        {
+        for device in &mut self.attached {
+            if device.threads == 0 {
+                continue;
+            }
             let name = device.name.to_string();
-            let held = (device.transport.clone(), mappings.clone());
-            let lane = Lane::start(&name, held, ending.clone());
+            let held = (device.transport.clone(), self.mappings.clone());
+            let lane = Lane::start(&name, device.threads, held, ending);
             device.lane = Some(lane.map_err(StartError::host("a thread for a device"))?);
         }
         Ok(())
@@ -221,20 +214,31 @@ impl Virtio {
         own.map(|device| device.transport.clone())
     }
 
-    /// Does something to a device in its own thread, or here if it has none; nothing if there is no such device.
-    ///
-    /// # Errors
-    /// If it is busy for too long.
-    pub(crate) fn with<D: VirtioDevice, R: Send + 'static>(
+    /// Does something to a device; nothing if there is no such device. It waits for no request, and must not wait either.
+    pub(crate) fn with<D: VirtioDevice, R>(
         &self,
         name: &Name,
-        act: impl FnOnce(&mut D) -> R + Send + 'static,
-    ) -> Result<Option<R>, NotNow> {
-        let Some(device) = self.attached.iter().find(|device| device.name == *name) else {
-            return Ok(None);
+        act: impl FnOnce(&mut D) -> R,
+    ) -> Option<R> {
+        let device = self.attached.iter().find(|device| device.name == *name)?;
+        device.transport.with_device(act)
+    }
+
+    /// Has a thread of a device do something that may wait for the host; false if there is no such device, or it has no
+    /// threads.
+    pub(crate) fn send(
+        &self,
+        name: &Name,
+        errand: impl FnOnce(&MmioTransport) + Send + 'static,
+    ) -> bool {
+        let device = self.attached.iter().find(|device| device.name == *name);
+        let Some((device, lane)) = device.and_then(|device| Some((device, device.lane.as_ref()?)))
+        else {
+            return false;
         };
         let transport = device.transport.clone();
-        device.call(move || transport.with_device(act))
+        lane.send(move || errand(&transport));
+        true
     }
 
     /// What changes the rate limits of a device.
@@ -244,57 +248,35 @@ impl Virtio {
         device.map_or(&[], |device| &device.rates)
     }
 
-    /// Stops all devices. No vCPU may be in the guest.
-    ///
-    /// # Errors
-    /// If one is busy for too long. All run on then.
-    pub(crate) fn pause(&self) -> Result<(), NotNow> {
+    /// Stops all devices, without waiting for any. No vCPU may be in the guest. Requests that the host works on are given back
+    /// when the machine goes on.
+    pub(crate) fn pause(&self) {
         for device in &self.attached {
-            let transport = device.transport.clone();
-            if let Err(error) = device.call(move || transport.pause()) {
-                self.resume();
-                return Err(error);
-            }
+            device.transport.pause();
         }
-        Ok(())
     }
 
     /// Starts all devices where they were stopped. The vCPUs follow.
     pub(crate) fn resume(&self) {
         for device in &self.attached {
-            let transport = device.transport.clone();
-            match &device.lane {
-                Some(lane) => lane.fire(move || transport.resume()),
-                None => transport.resume(),
-            }
+            device.transport.resume();
         }
     }
 
-    /// Puts the registers on the bus.
+    /// Puts the registers on the bus. A vCPU that has to wait for a device waits aside of `gate`.
     ///
     /// # Errors
     /// If something else is there.
-    pub(crate) fn attach(&self, mmio: &mut Bus) -> Result<(), StartError> {
+    pub(crate) fn attach(&self, mmio: &mut Bus, gate: &Arc<Gate>) -> Result<(), StartError> {
         for device in &self.attached {
             let base = device.slot.base.raw_value();
-            mmio.attach(base..base + MMIO_SIZE, device.transport.clone())?;
+            let registers = Guarded {
+                transport: device.transport.clone(),
+                gate: gate.clone(),
+            };
+            mmio.attach(base..base + MMIO_SIZE, Arc::new(registers))?;
         }
         Ok(())
-    }
-}
-
-impl Attached {
-    fn call<R: Send + 'static>(
-        &self,
-        act: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, NotNow> {
-        match &self.lane {
-            Some(lane) => lane.call(act).map_err(|why| NotNow {
-                name: self.name.clone(),
-                why,
-            }),
-            None => Ok(act()),
-        }
     }
 }
 
@@ -313,11 +295,6 @@ impl Name {
             Self::Hotplug => ("memory_hotplug", None),
         }
     }
-
-    /// Whether its backend can be slow.
-    fn is_hot(&self) -> bool {
-        matches!(self, Self::Drive(_) | Self::Network(_) | Self::Share(_))
-    }
 }
 
 impl fmt::Display for Name {
@@ -334,17 +311,6 @@ impl fmt::Display for Name {
             Self::Hotplug => f.write_str("memory-hotplug"),
         }
     }
-}
-
-/// Opens the contents of a disk, to be put in place of others.
-///
-/// # Errors
-/// Why they cannot be had.
-pub(crate) fn open_disk(
-    drive: &Drive,
-    files: &Files,
-) -> Result<hull_devices::block::Disk, StartError> {
-    disk::open(drive, files)
 }
 
 /// Lets KVM turn a notification of queue i into its event.
@@ -375,12 +341,21 @@ impl Interrupt for Line {
     }
 }
 
-impl Registers for MmioTransport {
+/// A device's registers, and where a vCPU waits for them.
+struct Guarded {
+    transport: Arc<MmioTransport>,
+    gate: Arc<Gate>,
+}
+
+impl Registers for Guarded {
     fn read(&self, offset: u64, data: &mut [u8]) {
-        self.read(offset, data);
+        self.transport.read(offset, data);
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
-        self.write(offset, data);
+        match self.transport.write(offset, data) {
+            Written::Done => {}
+            Written::Resets => self.gate.aside(|| self.transport.await_reset()),
+        }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn make(
     Ok(Made {
         rates: vec![net.rx_limit(), net.tx_limit()],
         device: Box::new(net),
+        threads: 1,
     })
 }
 

@@ -46,6 +46,7 @@ pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, S
         source,
     })?;
     Ok(Made {
+        threads: fs.threads(),
         device: Box::new(fs),
         rates: Vec::new(),
     })

@@ -35,6 +35,33 @@ impl Code {
             .bytes(&address.to_le_bytes())
     }
 
+    /// Writes two bytes to an address below 2 GiB.
+    pub(crate) fn store16(self, address: u32, value: u16) -> Self {
+        self.bytes(&[0x66, 0xc7, 0x04, 0x25])
+            .bytes(&address.to_le_bytes())
+            .bytes(&value.to_le_bytes())
+    }
+
+    /// Writes four bytes to an address below 2 GiB.
+    pub(crate) fn store32(self, address: u32, value: u32) -> Self {
+        self.bytes(&[0xc7, 0x04, 0x25])
+            .bytes(&address.to_le_bytes())
+            .bytes(&value.to_le_bytes())
+    }
+
+    /// Writes bytes, and zeros behind them up to a multiple of eight.
+    pub(crate) fn data(self, address: u32, bytes: &[u8]) -> Self {
+        let words = bytes.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        let places = (address..).step_by(8);
+        places
+            .zip(words)
+            .fold(self, |code, (at, word)| code.store(at, word))
+    }
+
     /// Maps 2 MiB of physical memory at [`WINDOW`], uncached.
     pub(crate) fn window(self, physical: u64) -> Self {
         self.store(WINDOW_ENTRY, physical | 0x93)
@@ -59,6 +86,94 @@ impl Code {
     /// `jmp $`
     pub(crate) fn spin(self) -> Vec<u8> {
         self.bytes(&[0xeb, 0xfe]).0
+    }
+}
+
+/// A virtio device that a guest drives: its registers are in the window, its queues somewhere in memory.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    registers: u32,
+    /// Queue i is in the 4 KiB from here plus i times 4 KiB: descriptors, available ring, used ring.
+    queues: u32,
+    /// Descriptors and requests of each queue so far.
+    used: [(u16, u16); 4],
+}
+
+const QUEUE_SIZE: u16 = 64;
+const AVAILABLE: u32 = 0x400;
+const USED: u32 = 0x800;
+
+impl Driven {
+    /// The device in this slot.
+    pub(crate) fn new(slot: u32, queues: u32) -> Self {
+        Self {
+            registers: WINDOW + slot * 0x1000,
+            queues,
+            used: [(0, 0); 4],
+        }
+    }
+
+    fn queue(&self, index: u32) -> u32 {
+        self.queues + index * 0x1000
+    }
+
+    /// Initialises it, with so many queues.
+    pub(crate) fn start(&self, code: Code, queues: u32) -> Code {
+        let set =
+            |code: Code, register: u32, value: u32| code.store32(self.registers + register, value);
+        let mut code = [0, 1, 3]
+            .into_iter()
+            .fold(code, |code, status| set(code, 0x70, status));
+        // VIRTIO_F_VERSION_1, which is bit 32, and nothing else.
+        for (register, value) in [(0x24, 1), (0x20, 1), (0x24, 0), (0x20, 0), (0x70, 11)] {
+            code = set(code, register, value);
+        }
+        for index in 0..queues {
+            let base = self.queue(index);
+            code = set(code, 0x30, index);
+            code = set(code, 0x38, QUEUE_SIZE.into());
+            for (register, place) in [(0x80, base), (0x90, base + AVAILABLE), (0xa0, base + USED)] {
+                code = set(code, register, place);
+                code = set(code, register + 4, 0);
+            }
+            code = set(code, 0x44, 1);
+        }
+        set(code, 0x70, 15)
+    }
+
+    /// Offers a request: address, length, and whether the device writes, of each buffer.
+    pub(crate) fn request(&mut self, code: Code, queue: u32, buffers: &[(u32, u32, bool)]) -> Code {
+        let base = self.queue(queue);
+        let (descriptors, requests) = &mut self.used[queue as usize];
+        let head = *descriptors;
+        let mut code = code;
+        for (index, (address, length, writes)) in buffers.iter().enumerate() {
+            let last = index + 1 == buffers.len();
+            let flags = u64::from(!last) | u64::from(*writes) << 1;
+            let next = u64::from(*descriptors) + 1;
+            let place = base + u32::from(*descriptors) * 16;
+            code = code.store(place, u64::from(*address));
+            code = code.store(place + 8, u64::from(*length) | flags << 32 | next << 48);
+            *descriptors += 1;
+        }
+        let entry = base + AVAILABLE + 4 + u32::from(*requests) * 2;
+        *requests += 1;
+        assert!(*descriptors <= QUEUE_SIZE);
+        code.store16(entry, head)
+            .store16(base + AVAILABLE + 2, *requests)
+            .store32(self.registers + 0x50, queue)
+    }
+
+    /// Waits until all requests of a queue are done.
+    pub(crate) fn await_all(&self, code: Code, queue: u32) -> Code {
+        let (_, requests) = self.used[queue as usize];
+        let count = requests.to_le_bytes()[0];
+        code.await_byte(self.queue(queue) + USED + 2, count)
+    }
+
+    /// Resets it.
+    pub(crate) fn reset(&self, code: Code) -> Code {
+        code.store32(self.registers + 0x70, 0)
     }
 }
 

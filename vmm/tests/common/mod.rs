@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod fuse;
 pub(crate) mod guest;
 
 use std::fs;
@@ -218,7 +219,12 @@ impl Running {
     /// Reads standard output until this line is complete.
     pub(crate) fn await_output(&mut self, text: &str) {
         let stdout = self.0.as_mut().unwrap().stdout.as_mut().unwrap();
-        await_text(stdout, text);
+        if !find_text(stdout, text) {
+            panic!(
+                "it ended without {text:?}: {:?}",
+                std::mem::replace(self, Self(None)).end()
+            );
+        }
     }
 
     /// Reads standard error until this text was there.
@@ -244,15 +250,21 @@ impl Running {
 }
 
 fn await_text(from: &mut impl Read, text: &str) {
+    assert!(find_text(from, text), "it ended without {text:?}");
+}
+
+/// Reads up to the end of a text; false if it ends without.
+fn find_text(from: &mut impl Read, text: &str) -> bool {
     let mut seen = Vec::new();
     // Unbuffered: what comes afterwards is somebody else's.
     let mut byte = [0];
     while !seen.ends_with(text.as_bytes()) {
-        let count = from.read(&mut byte).unwrap();
-        let so_far = String::from_utf8_lossy(&seen);
-        assert_eq!(count, 1, "it ended without {text:?}, with {so_far:?}");
+        if from.read(&mut byte).unwrap() == 0 {
+            return false;
+        }
         seen.extend(byte);
     }
+    true
 }
 
 impl Drop for Running {

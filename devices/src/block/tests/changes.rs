@@ -22,7 +22,7 @@ fn another_file_takes_the_place() {
         let other = file(&[9; 4096]);
         let disk = Disk::file(other.try_clone().unwrap(), false).unwrap();
         let before = config_interrupts(&driver);
-        let old = with(&driver, |block| block.replace(disk)).unwrap();
+        let old = replace(&driver, disk).unwrap().unwrap();
         assert_eq!(old.capacity(), 2048);
         assert_eq!(config_interrupts(&driver), before + 1);
         assert_eq!(capacity(&driver), 8);
@@ -45,7 +45,7 @@ fn several_files_take_the_place_of_others() {
         let composed = Composed::with(config);
         let mut driver = Driver::ready(composed.device());
         let files = (0..7).map(|salt| file(&pattern(4096, salt))).collect();
-        with(&driver, |block| block.replace(Disk::parts(files).unwrap())).unwrap();
+        replace(&driver, Disk::parts(files).unwrap()).unwrap();
         assert_eq!(read(&mut driver, 6 * 8, 4096), pattern(4096, 6));
     }
 }
@@ -55,7 +55,7 @@ fn what_the_driver_could_not_go_on_with_is_refused() {
     let raw = Raw::with(config());
     let mut driver = Driver::ready(raw.device());
     let read_only = Disk::file(file(&[9; 4096]), true).unwrap();
-    let refused = with(&driver, |block| block.replace(read_only));
+    let refused = replace(&driver, read_only);
     assert!(matches!(
         refused,
         Err(ReplaceError::Unlike(UnlikeDisk::ReadOnly { .. }))
@@ -71,16 +71,14 @@ fn a_grown_file_is_a_grown_disk() {
         raw.file.set_len(2 << 20).unwrap();
         assert_eq!(write(&mut driver, 3000, &[1; 512]), IOERR);
         let before = config_interrupts(&driver);
-        assert_eq!(with(&driver, |block| block.refresh()).unwrap(), 4096);
+        let measured = |driver: &Driver| with(driver, |block| block.disk()).measured_again();
+        replace(&driver, measured(&driver).unwrap()).unwrap();
         assert_eq!(config_interrupts(&driver), before + 1);
         assert_eq!(capacity(&driver), 4096);
         assert_eq!(write(&mut driver, 3000, &[1; 512]), OK);
         raw.file.set_len(513).unwrap();
-        let refused = with(&driver, |block| block.refresh());
-        assert!(matches!(
-            refused,
-            Err(ReplaceError::Disk(DiskError::Partial(513)))
-        ));
+        let refused = measured(&driver);
+        assert!(matches!(refused, Err(DiskError::Partial(513))));
         assert_eq!(capacity(&driver), 4096);
     }
 }
@@ -92,7 +90,7 @@ fn contents_change_while_the_guest_is_paused_too() {
     driver.transport.pause();
     let before = config_interrupts(&driver);
     let disk = Disk::file(file(&[9; 8192]), false).unwrap();
-    with(&driver, |block| block.replace(disk)).unwrap();
+    replace(&driver, disk).unwrap();
     assert_eq!(config_interrupts(&driver), before);
     driver.transport.resume();
     assert!(

@@ -194,7 +194,7 @@ fn write_through_works_with_both_engines() {
     for config in [config(), ring()] {
         let raw = Raw::with(config);
         let mut driver = Driver::ready(raw.device());
-        driver.transport.write(0x100 + 32, &[0]);
+        let _ = driver.transport.write(0x100 + 32, &[0]);
         assert_eq!(write(&mut driver, 8, &[5; 8192]), OK);
         assert_eq!(contents(&raw.file)[4096..4096 + 8192], [5; 8192]);
         assert_eq!(request(&mut driver, FLUSH, 0, (0, 0), false), (OK, 1));

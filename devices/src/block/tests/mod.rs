@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use super::{Block, BlockConfig, BlockCounters, BlockState, Disk, Engine, Serial};
+use super::{Block, BlockConfig, BlockCounters, BlockState, Disk, Engine, ReplaceError, Serial};
 use crate::testing::{Driver, Fixture, desc, lifecycle_suite};
 use crate::{DeviceState, VirtioDevice};
 
@@ -71,6 +71,14 @@ fn block(config: BlockConfig, disk: Disk) -> Box<dyn VirtioDevice> {
 
 fn with<R>(driver: &Driver, act: impl FnOnce(&mut Block) -> R) -> R {
     driver.transport.with_device(act).unwrap()
+}
+
+/// Puts other contents in the place of those that are there, which come back.
+fn replace(driver: &Driver, disk: Disk) -> Result<Option<Arc<Disk>>, ReplaceError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let told = Box::new(move |result| sender.send(result).unwrap());
+    let old = with(driver, |block| block.replace(disk, told));
+    receiver.try_recv().unwrap().map(|()| old)
 }
 
 fn counters(driver: &Driver) -> Arc<BlockCounters> {

@@ -159,7 +159,7 @@ fn the_cache_mode_is_the_drivers_choice_until_reset() {
         byte[0]
     };
     assert_eq!(writeback(&driver), 1);
-    driver.transport.write(0x100 + 32, &[0]);
+    let _ = driver.transport.write(0x100 + 32, &[0]);
     assert_eq!(writeback(&driver), 0);
     assert_eq!(write(&mut driver, 0, &[1; 512]), OK);
     driver.start(u64::MAX);

@@ -37,13 +37,14 @@ pub(super) struct Client<D = Box<Driver>> {
 
 impl Client {
     /// The guest goes on with its device restored.
-    pub(super) fn restored(self, restore: impl FnOnce(&crate::DeviceState) -> Fs) -> Self {
+    pub(super) fn restored(mut self, restore: impl FnOnce(&crate::DeviceState) -> Fs) -> Self {
         self.driver.transport.pause();
         let state = self.driver.transport.save();
         let bytes = postcard::to_stdvec(&state).unwrap();
         let state: crate::TransportState = postcard::from_bytes(&bytes).unwrap();
         // The old device lets go of its locks.
         self.driver.write(0x70, 0);
+        self.driver.run();
         let device = restore(&state.device);
         self.restored_with(&state, device)
     }

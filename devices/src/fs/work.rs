@@ -1,0 +1,86 @@
+//! What threads do for a share without the device's lock: requests, and attempts at locks that others have.
+
+use super::server::{Served, Server};
+use super::waiting::Waiter;
+use crate::{Chain, GuestMemory, Job};
+
+/// One request, on its way to the host and back.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub(super) queue: u16,
+    pub(super) chain: Chain,
+    pub(super) served: Served,
+    server: Server,
+    memory: Option<GuestMemory>,
+}
+
+impl Errand {
+    pub(super) fn new(server: Server) -> Self {
+        Self {
+            queue: 0,
+            chain: Chain::new(),
+            served: Served::Done(0),
+            server,
+            memory: None,
+        }
+    }
+
+    /// Takes a request.
+    pub(super) fn take(&mut self, queue: u16, memory: &GuestMemory, chain: &Chain) {
+        self.queue = queue;
+        self.chain.copy_from(chain);
+        if self.memory.is_none() {
+            self.memory = Some(memory.clone());
+        }
+    }
+}
+
+impl Job for Errand {
+    fn run(&mut self) {
+        let Some(memory) = &self.memory else {
+            return;
+        };
+        let (readable, writable) = (self.chain.readable(), self.chain.writable());
+        self.served = self.server.serve(memory, readable, writable);
+    }
+}
+
+/// Requests for locks, tried once more in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) waiters: Vec<Waiter>,
+    /// Those that need not wait any longer, and how that ended.
+    pub(super) done: Vec<(Waiter, Result<(), rustix::io::Errno>)>,
+    server: Server,
+}
+
+impl Retry {
+    pub(super) fn new(server: Server, waiters: Vec<Waiter>) -> Self {
+        Self {
+            waiters,
+            done: Vec::new(),
+            server,
+        }
+    }
+}
+
+impl Job for Retry {
+    fn run(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.server.lock(&waiter.lock) {
+                Err(rustix::io::Errno::AGAIN) => self.waiters.push(waiter),
+                result => self.done.push((waiter, result)),
+            }
+        }
+    }
+}
+
+/// What a session left behind, to be closed.
+#[derive(Debug)]
+pub(super) struct Disposal(pub(super) Option<super::server::Remains>);
+
+impl Job for Disposal {
+    fn run(&mut self) {
+        self.0 = None;
+    }
+}

@@ -1,0 +1,255 @@
+//! Requests that need the host's files: a thread of the device sees to them, and only they wait.
+//!
+//! The event loop keeps the request and goes on. Whoever is done tells it, and rings; who takes too long is answered that nothing was
+//! changed, and that is made true. The keeper hands the next request on when this one is answered.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use hull_devices::MmioTransport;
+use hull_devices::block::{Block, Disk};
+use hull_vm_api::config::{Drive, DriveUpdate};
+use hull_vm_api::{Fault, Reply, Request};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::Host;
+use super::devices::missing;
+use crate::error::{StartError, with_sources};
+use crate::running::Running;
+use crate::virtio::{self, Name};
+
+/// How long the host's files may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The request that waits.
+#[derive(Debug)]
+pub(crate) struct Later {
+    waiting: Option<Waiting>,
+    told: Receiver<Told>,
+    tell: Sender<Told>,
+    bell: Arc<EventFd>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    request: Request,
+    device: Name,
+    until: Instant,
+    claim: Claim,
+}
+
+type Told = (u64, Result<(), Fault>);
+
+/// Taken once: by who makes the change, or by who gives it up. It is taken with the device's lock held.
+#[derive(Debug, Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether it was free.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Tells the event loop what became of something.
+struct Teller {
+    number: u64,
+    tell: Sender<Told>,
+    bell: Arc<EventFd>,
+}
+
+impl Teller {
+    fn tell(self, result: Result<(), Fault>) {
+        // It fails only when the machine has ended.
+        let _ = self.tell.send((self.number, result));
+        let _ = self.bell.write(1);
+    }
+}
+
+impl Later {
+    /// Nothing waits.
+    ///
+    /// # Errors
+    /// If the host has no descriptors left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (tell, told) = mpsc::channel();
+        Ok(Self {
+            waiting: None,
+            told,
+            tell,
+            bell: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
+            next: 0,
+        })
+    }
+
+    /// Readable when something is done.
+    pub(crate) fn bell(&self) -> RawFd {
+        self.bell.as_raw_fd()
+    }
+
+    /// How long until it has waited for too long.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let until = self.waiting.as_ref()?.until;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// The answer to the request that waits when there is no machine any more that could do it.
+    pub(crate) fn give_up(&mut self) -> Option<Result<Reply, Fault>> {
+        let message = "the guest ended, or began again, before the host's file answered";
+        let waiting = self.waiting.take();
+        waiting.map(|_| Err(Fault::internal(message.to_owned())))
+    }
+
+    /// What was told of a request; what is told of others comes too late.
+    fn heard(&self, number: u64) -> Option<Result<(), Fault>> {
+        let mut told = self.told.try_iter();
+        told.find_map(|(of, result)| (of == number).then_some(result))
+    }
+
+    fn teller(&mut self) -> Teller {
+        self.next += 1;
+        Teller {
+            number: self.next,
+            tell: self.tell.clone(),
+            bell: self.bell.clone(),
+        }
+    }
+}
+
+impl Running {
+    /// Answers a request, or sees to it that it is answered later.
+    pub(crate) fn take_request(
+        &mut self,
+        request: Request,
+        host: &mut Host,
+    ) -> Option<Result<Reply, Fault>> {
+        let update = match &request {
+            Request::PatchDrive(update) if update.path_on_host.is_some() => update,
+            _ => return Some(self.answer(&request, host)),
+        };
+        let device = Name::Drive(update.drive_id.clone());
+        let claim = Claim::default();
+        match self.begin_change_of_file(&request, update, &claim, host) {
+            Ok(number) => {
+                self.later.waiting = Some(Waiting {
+                    number,
+                    request,
+                    device,
+                    until: Instant::now() + PATIENCE,
+                    claim,
+                });
+                None
+            }
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+
+    /// Has a thread of a disk put another file behind it.
+    fn begin_change_of_file(
+        &mut self,
+        request: &Request,
+        update: &DriveUpdate,
+        claim: &Claim,
+        host: &Host,
+    ) -> Result<u64, Fault> {
+        self.stage.check(request)?;
+        let id = &update.drive_id;
+        let config = self.config.changed_by(request)?;
+        let drive = config.drives.iter().find(|drive| drive.drive_id == *id);
+        let drive = drive.cloned().ok_or_else(|| missing("drive"))?;
+        let refused = |error: StartError| Fault::bad_request(with_sources(&error));
+        let files = virtio::contents(&drive, &host.files).map_err(refused)?;
+        let is_same = |now: &Drive| now.drive_id == *id && now.path_on_host == drive.path_on_host;
+        let is_same = self.config.drives.iter().any(is_same);
+        let teller = self.later.teller();
+        let (number, claim) = (teller.number, claim.clone());
+        let errand = move |transport: &MmioTransport| {
+            let disk = match virtio::assemble(&drive, files) {
+                // It is this very disk that uses it. It may have another size.
+                Err(StartError::DiskInUse { .. }) if is_same => measured_again(transport),
+                result => result.map_err(refused),
+            };
+            match disk {
+                Ok(disk) => replace(transport, disk, &claim, teller),
+                Err(fault) => teller.tell(Err(fault)),
+            }
+        };
+        let name = Name::Drive(id.clone());
+        match self.virtio.send(&name, errand) {
+            true => Ok(number),
+            false => Err(missing("drive")),
+        }
+    }
+
+    /// The answer to the request that waited, if it is done or has waited for too long.
+    pub(crate) fn end_waiting(&mut self) -> Option<Result<Reply, Fault>> {
+        let waiting = self.later.waiting.as_ref()?;
+        // It fails if nobody rang.
+        let _ = self.later.bell.read();
+        let (number, until) = (waiting.number, waiting.until);
+        if let Some(result) = self.later.heard(number) {
+            return Some(self.end(result));
+        }
+        if until > Instant::now() {
+            return None;
+        }
+        let (device, claim) = (waiting.device.clone(), waiting.claim.clone());
+        let gave_up = self
+            .virtio
+            .with(&device, |block: &mut Block| claim.take() || block.keep());
+        // Where it could not be given up, it was just done.
+        let result = match self.later.heard(number) {
+            Some(result) if gave_up == Some(false) => result,
+            _ => Err(Fault::internal(format!(
+                "{device}: the host's file did not answer within {} ms; nothing was changed, try again",
+                PATIENCE.as_millis()
+            ))),
+        };
+        Some(self.end(result))
+    }
+
+    fn end(&mut self, result: Result<(), Fault>) -> Result<Reply, Fault> {
+        let waiting = self.later.waiting.take();
+        result?;
+        if let Some(Waiting { request, .. }) = waiting {
+            self.note_change(&request)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The file was changed: the configuration says so, and what else was asked follows.
+    fn note_change(&mut self, request: &Request) -> Result<(), Fault> {
+        let config = self.config.changed_by(request)?;
+        self.change_device(request, &config)?;
+        self.config = config;
+        Ok(())
+    }
+}
+
+/// The same files, with the sizes that they have by now.
+fn measured_again(transport: &MmioTransport) -> Result<Disk, Fault> {
+    let disk = transport.with_device(|block: &mut Block| block.disk());
+    let disk = disk.ok_or_else(|| missing("drive"))?;
+    let measured = disk.measured_again();
+    measured.map_err(|error| Fault::bad_request(with_sources(&error)))
+}
+
+fn replace(transport: &MmioTransport, disk: Disk, claim: &Claim, teller: Teller) {
+    let old = transport.with_device(|block: &mut Block| {
+        if !claim.take() {
+            return None;
+        }
+        let told = |result: Result<(), _>| {
+            teller.tell(result.map_err(|error| Fault::bad_request(with_sources(&error))));
+        };
+        block.replace(disk, Box::new(told))
+    });
+    // Without the lock, for the last to close it may have to wait.
+    drop(old);
+}
