@@ -88,8 +88,8 @@ impl Vsock {
         };
         // Packets of the guest that waited for refusals to go out.
         let waited = self.transmit();
-        self.mux.host.accept_waiting();
-        let all = [announced, transmitted, received, waited];
+        let accepted = self.mux.host.accept_waiting();
+        let all = [announced, transmitted, received, waited, accepted];
         if all.contains(&Progress::More) {
             Progress::More
         } else {

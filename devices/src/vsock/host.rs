@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -13,19 +14,24 @@ use super::connection::{Connection, Key, Origin};
 use super::dial::{DialOutcome, Dialer};
 use super::mux::Mux;
 use super::table::Index;
+use crate::Progress;
+use crate::timer::{Timer, now};
 
 /// The longest line that a client may send: `CONNECT 4294967295\n` and a little.
 const MAX_LINE: usize = 32;
 /// The most clients that have not said which port they want. Others wait in the listening socket.
 const MAX_HANDSHAKES: usize = 256;
+/// How long a client keeps its place from others without saying it. While there are places, it may take as long as it likes.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(2);
 /// Ports of the host's side of connections that come from the host begin here, beyond those that services use.
 const FIRST_PORT: u32 = 1 << 30;
 /// Events taken at a time.
 const EVENTS: usize = 32;
 
-/// What the numbers in the epoll set mean: two that are fixed, handshakes with their place, connections with theirs.
+/// What the numbers in the epoll set mean: three that are fixed, handshakes with their place, connections with theirs.
 const LISTENER: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 const HANDSHAKE: u64 = 1 << 32;
 
 /// Sockets, and who makes them.
@@ -34,16 +40,26 @@ pub(super) struct Host {
     epoll: OwnedFd,
     backend: VsockBackend,
     pub(super) dialer: Dialer,
-    handshakes: Vec<Option<UnixStream>>,
+    handshakes: Vec<Option<Handshake>>,
+    /// Goes off when a place can be taken from a client that says nothing.
+    timer: Timer,
     /// Clients may be waiting in the listening socket although no event will tell.
     accept_again: bool,
     next_port: u32,
+}
+
+/// A client that has not said which port it wants.
+#[derive(Debug)]
+struct Handshake {
+    client: UnixStream,
+    since: Duration,
 }
 
 impl Host {
     pub(super) fn new(backend: VsockBackend) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let dialer = Dialer::new()?;
+        let timer = Timer::new()?;
         let edge = EventFlags::IN | EventFlags::ET;
         // The dialler's eventfd lives as long as the dialler, which is part of this.
         epoll::add(
@@ -52,6 +68,7 @@ impl Host {
             EventData::new_u64(BELL),
             edge,
         )?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), edge)?;
         if let Some(listener) = &backend.listener {
             listener.set_nonblocking(true)?;
             epoll::add(&epoll, listener, EventData::new_u64(LISTENER), edge)?;
@@ -61,6 +78,7 @@ impl Host {
             backend,
             dialer,
             handshakes: Vec::new(),
+            timer,
             accept_again: false,
             next_port: FIRST_PORT,
         })
@@ -122,17 +140,15 @@ impl Host {
     /// Takes clients from the listening socket while there is place for them.
     fn accept(&mut self) {
         self.accept_again = false;
-        let Some(listener) = &self.backend.listener else {
-            return;
-        };
         for _ in 0..MAX_HANDSHAKES {
-            let place = match self.handshakes.iter().position(Option::is_none) {
-                Some(place) => place,
-                None if self.handshakes.len() < MAX_HANDSHAKES => {
-                    self.handshakes.push(None);
-                    self.handshakes.len() - 1
-                }
-                None => return,
+            let Some(listener) = &self.backend.listener else {
+                return;
+            };
+            let now = now();
+            let Some(place) = place_for_one(&mut self.handshakes, now) else {
+                let oldest = self.handshakes.iter().flatten().map(|h| h.since).min();
+                self.timer.set(oldest.unwrap_or(now) + HANDSHAKE_TIME);
+                return;
             };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let client = match rustix::net::accept_with(listener, flags) {
@@ -147,26 +163,34 @@ impl Host {
             if epoll::add(&self.epoll, &client, EventData::new_u64(number), input()).is_ok()
                 && let Some(slot) = self.handshakes.get_mut(place)
             {
-                *slot = Some(client);
+                // Who was there before is closed by this, and out of the set.
+                *slot = Some(Handshake { client, since: now });
             }
         }
+        // There may be more, which no event will tell of.
+        self.accept_again = true;
     }
 
-    /// Takes clients that had to wait for a place.
-    pub(super) fn accept_waiting(&mut self) {
+    /// Takes clients that had to wait for a place; whether there may be more.
+    pub(super) fn accept_waiting(&mut self) -> Progress {
         if self.accept_again {
             self.accept();
+        }
+        if self.accept_again {
+            Progress::More
+        } else {
+            Progress::Done
         }
     }
 
     /// Goes on with a handshake; the client and the port that it wants, when it has said it.
     fn handshake(&mut self, place: usize) -> Option<(UnixStream, u32)> {
         let slot = self.handshakes.get_mut(place)?;
-        let line = read_line(slot.as_ref()?);
+        let line = read_line(&slot.as_ref()?.client);
         if matches!(line, Line::Incomplete) {
             return None;
         }
-        let client = slot.take()?;
+        let Handshake { client, .. } = slot.take()?;
         self.accept_again = true;
         // It goes back into the set as a connection, or is closed.
         let _ = epoll::delete(&self.epoll, &client);
@@ -183,6 +207,24 @@ impl Host {
     }
 }
 
+/// A place for one more client: a free one, or that of the client that has said nothing for the longest time, if that is long
+/// enough. None if there is no such.
+fn place_for_one(handshakes: &mut Vec<Option<Handshake>>, now: Duration) -> Option<usize> {
+    if let Some(free) = handshakes.iter().position(Option::is_none) {
+        return Some(free);
+    }
+    if handshakes.len() < MAX_HANDSHAKES {
+        handshakes.push(None);
+        return Some(handshakes.len() - 1);
+    }
+    let since = |handshake: &Option<Handshake>| handshake.as_ref().map(|h| h.since);
+    let places = handshakes.iter().enumerate();
+    let (oldest, since) = places
+        .filter_map(|(place, handshake)| Some((place, since(handshake)?)))
+        .min_by_key(|(_, since)| *since)?;
+    (now.saturating_sub(since) >= HANDSHAKE_TIME).then_some(oldest)
+}
+
 /// The host's events, and what follows from them for the guest.
 impl Mux {
     /// Takes some events; if there are more, the epoll set says so again. Without a driver nothing can be dialled.
@@ -196,7 +238,7 @@ impl Mux {
         for event in events.iter().take(count) {
             let (number, flags) = (event.data.u64(), event.flags);
             match number {
-                LISTENER => self.host.accept(),
+                LISTENER | TIMER => self.host.accept(),
                 BELL => self.dial(has_driver),
                 number if number & HANDSHAKE != 0 => self.client(number),
                 number => self.stream_event(number, flags),

@@ -132,3 +132,21 @@ fn addresses_that_are_no_guests_are_refused() {
         assert!(matches!(result, Err(VsockError::Cid(cid)) if cid == guest_cid));
     }
 }
+
+#[test]
+fn clients_that_never_say_a_word_do_not_keep_others_out() {
+    let (host, mut driver) = start();
+    let mut silent: Vec<_> = (0..256).map(|_| host.client()).collect();
+    driver.run();
+    let mut client = host.client();
+    writeln!(client, "CONNECT 52").unwrap();
+    let request = driver.run_until(|driver| receive(driver).pop());
+    assert_eq!(request.0.dst_port, 52);
+    // Only as many had to go as there were others for, and the oldest first.
+    let is_open = |client: &mut UnixStream| {
+        let read = client.read(&mut [0]);
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    let open: Vec<_> = silent.iter_mut().map(is_open).collect();
+    assert!(!open[0] && open[1..].iter().all(|open| *open));
+}
