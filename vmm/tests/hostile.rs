@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::guest::{Code, WINDOW};
-use common::{Vm, no_kvm};
+use common::guest::{Code, Driven, WINDOW};
+use common::{Configured, Vm, no_kvm};
 use hull_vm_api::ExitCause;
+use hull_vm_api::config::MemoryHotplugUpdate;
 use serde_json::json;
 
 #[test]
@@ -102,6 +103,55 @@ fn wrong_sizes_and_values_at_every_register_do_no_harm() {
         assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
         assert_eq!(vm.metrics()["exits"]["mmio_read"], 4 * 0x200);
     }
+}
+
+#[test]
+fn memory_that_is_not_plugged_is_none() {
+    if no_kvm() {
+        return;
+    }
+    // The region begins at 4 GiB. A slot has 128 MiB; the device plugs blocks of 2 MiB.
+    let (first, second) = (4_u64 << 30, (4_u64 << 30) + (128 << 20));
+    let request = |kind: u64, address: u64| [kind, address, 1].map(u64::to_le_bytes).concat();
+    let (at, answer) = (0x30_0000, 0x30_0100);
+    let ask = |code: Code, device: &mut Driven, bytes: &[u8]| {
+        let code = code.data(at, bytes).store(answer, u64::MAX);
+        let code = device.request(code, 0, &[(at, 24, false), (answer, 10, true)]);
+        device.await_all(code, 0).await_byte(answer, 0)
+    };
+    let writes_nowhere = |code: Code, address| {
+        let code = code
+            .window(address)
+            .bytes(&[0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]); // mov rax, cr3; mov cr3, rax
+        code.store(WINDOW, 0x6c6c_7548).await_byte(WINDOW, 0xff)
+    };
+    let registers = |code: Code| {
+        code.window(0xd000_0000)
+            .bytes(&[0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8])
+    };
+    let mut device = Driven::new(1, 0x20_0000);
+    let code = writes_nowhere(Code::new(), first).print("refused\n");
+    let code = device.start(registers(code), 1);
+    let code = code.await_byte(WINDOW + 0x1000 + 0x100 + 51, 8);
+    let code = ask(code, &mut device, &request(0, first));
+    // What is plugged is memory, and what is in another slot still is not.
+    let code = code
+        .window(first)
+        .bytes(&[0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8]);
+    let code = code.store(WINDOW, 0x6c6c_7548).await_byte(WINDOW, b'H');
+    let code = registers(writes_nowhere(code, second));
+    let code = ask(code, &mut device, &request(1, first));
+    let code = writes_nowhere(code, first);
+    let vm = Vm::of(&code.power_off()).serial();
+    let vm = vm.set("/memory-hotplug", json!({ "total_size_mib": 256 }));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("refused\n");
+    let requested_size_mib = 128;
+    client
+        .patch_memory_hotplug(&MemoryHotplugUpdate { requested_size_mib })
+        .unwrap();
+    let ended = running.end();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
 }
 
 #[test]

@@ -7,8 +7,9 @@
 //!
 //! The region is part of the guest's memory (`GuestMemory`) from the start, mapped without reservation, so that devices
 //! can reach what gets plugged. Reading what is not plugged gives zeros and costs nothing. Whether the processor can reach
-//! it is up to the VMM's [`Slots`]: with [`OneSlot`] a hostile guest can write to memory that it did not plug, and has
-//! only the VMM's memory limit (its cgroup) to stop it; slots that come and go stop it at the granularity of a slot.
+//! it is up to the VMM's [`Slots`]: with [`OneSlot`] a hostile guest can write to memory that it did not plug; slots that
+//! come and go stop it at the granularity of a slot. What they do not stop is a driver that names such memory as a buffer for
+//! a device to fill: against that, the region's size is the limit, and the VMM's memory limit (its cgroup).
 
 mod blocks;
 mod config;

@@ -3,16 +3,18 @@
 //! It lies above the RAM and is told of by its devices, not by the memory map. All of it belongs to the guest's memory before the first
 //! device is made, so that every device can reach it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use hull_devices::GuestMemory;
-use hull_devices::mem::{Mem, MemConfig, OneSlot};
+use hull_devices::mem::{Mem, MemConfig};
 use hull_devices::pmem::{MAPPING_ALIGN, Mapping, Pmem, PmemConfig};
 use hull_vm_api::VmConfig;
 use hull_vm_api::config::{self, MachineConfig};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
+use super::slots::KvmSlots;
 use super::{Made, rate};
 use crate::error::StartError;
 use crate::files::{Access, Files};
@@ -25,11 +27,10 @@ const HOTPLUG_ALIGN: u64 = 2 << 30;
 pub(crate) type Mappings = Arc<[Arc<Mapping>]>;
 
 /// The guest's memory with all that comes on top of its RAM.
-#[derive(Debug)]
 pub(super) struct Extra {
     pub(super) memory: GuestMemory,
     pmem: Vec<(u64, Arc<Mapping>)>,
-    hotplug: Option<u64>,
+    hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
 }
 
 /// Opens and maps what a configuration asks for, and shows it to KVM.
@@ -73,12 +74,14 @@ pub(super) fn map(
         let machine: &MachineConfig = &config.machine_config;
         let region = memory::lazy(machine, GuestAddress(base), size)?;
         let slot = slots.next().unwrap_or_default();
-        memory::register_region(vm, slot, &region, machine.track_dirty_pages)?;
+        let shown = KvmSlots::new(vm, slot, &region, machine.track_dirty_pages).map_err(
+            StartError::host("a descriptor for memory that is plugged in"),
+        )?;
         extra.memory = extra
             .memory
             .insert_region(Arc::new(region))
             .map_err(memory::MemoryError::Layout)?;
-        extra.hotplug = Some(base);
+        extra.hotplug = Some((base, Cell::new(Some(shown))));
     }
     Ok(extra)
 }
@@ -89,9 +92,19 @@ fn open(pmem: &config::Pmem, files: &Files) -> Result<Mapping, StartError> {
     } else {
         Access::ReadWrite
     };
-    let file = files.open("pmem.path_on_host", &pmem.path_on_host, access)?;
-    super::disk::lock(&file, &pmem.path_on_host, &pmem.id, pmem.read_only)?;
-    Mapping::file(file, pmem.read_only).map_err(|source| StartError::Mapping {
+    let open = |what, path| {
+        let file = files.open(what, path, access)?;
+        super::disk::lock(&file, path, &pmem.id, pmem.read_only)?;
+        Ok::<_, StartError>(file)
+    };
+    let mapped = match &pmem.path_on_host {
+        Some(path) => Mapping::file(open("pmem.path_on_host", path)?, pmem.read_only),
+        None => {
+            let parts = pmem.parts.iter().map(|path| open("pmem.parts", path));
+            Mapping::parts(parts.collect::<Result<_, _>>()?)
+        }
+    };
+    mapped.map_err(|source| StartError::Mapping {
         id: pmem.id.clone(),
         source,
     })
@@ -122,15 +135,20 @@ impl Extra {
 
     /// Makes the device of memory that can be plugged in.
     pub(super) fn hotplug(&self, hotplug: &config::MemoryHotplug) -> Result<Made, StartError> {
+        let (address, slots) = self
+            .hotplug
+            .as_ref()
+            .ok_or_else(|| no_room("memory-hotplug"))?;
+        let slots = slots.take().ok_or_else(|| no_room("memory-hotplug"))?;
         let config = MemConfig {
-            address: self.hotplug.unwrap_or_default(),
+            address: *address,
             region_size: u64::from(hotplug.total_size_mib) * MIB,
             block_size: u64::from(hotplug.block_size_mib) * MIB,
             slot_size: u64::from(hotplug.slot_size_mib) * MIB,
             requested_size: 0,
         };
         Ok(Made {
-            device: Box::new(Mem::new(config, Box::new(OneSlot))?),
+            device: Box::new(Mem::new(config, Box::new(slots))?),
             rates: Vec::new(),
             threads: 0,
         })

@@ -10,6 +10,7 @@ mod lane;
 mod net;
 mod rate;
 mod share;
+mod slots;
 mod tap;
 
 use std::fmt;
