@@ -1,6 +1,8 @@
 //! Disks: their files opened, locked, and made into devices.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Engine, Serial};
@@ -54,14 +56,17 @@ pub(super) fn open(drive: &Drive, files: &Files) -> Result<Disk, StartError> {
     assemble(drive, contents(drive, files)?)
 }
 
-/// Opens the files of a disk.
+/// Opens the files of a disk, each with an open file description that is its own.
 pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartError> {
     let access = if drive.is_read_only || drive.path_on_host.is_none() {
         Access::Read
     } else {
         Access::ReadWrite
     };
-    let open = |what, path| Ok(files.open(what, path, access)?);
+    let open = |what, path: &HostPath| {
+        let file = files.open(what, path, access)?;
+        prepare(file, path, access, drive.direct)
+    };
     match &drive.path_on_host {
         Some(path) => Ok(vec![open("drives.path_on_host", path)?]),
         None => {
@@ -71,13 +76,39 @@ pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartE
     }
 }
 
+/// Lets reads and writes wait, which a pipe's must not but a file's must, or io_uring fails them; and lets them go past the
+/// host's page cache, if that is wanted. A descriptor that was handed over shares its flags with whoever has it as well, so
+/// its file is opened once more.
+fn prepare(file: File, path: &HostPath, access: Access, direct: bool) -> Result<File, StartError> {
+    const WHAT: &str =
+        "direct access to a disk's file (drives.direct); its file system may have none";
+    let flags = fcntl_getfl(&file).map_err(StartError::host("the flags of a disk's file"))?;
+    let mut wanted = flags - OFlags::NONBLOCK;
+    wanted.set(OFlags::DIRECT, direct || flags.contains(OFlags::DIRECT));
+    if wanted == flags {
+        return Ok(file);
+    }
+    if path.as_fd().is_none() {
+        fcntl_setfl(&file, wanted).map_err(StartError::host(WHAT))?;
+        return Ok(file);
+    }
+    let mut options = File::options();
+    options.read(true).write(access == Access::ReadWrite);
+    options.custom_flags((wanted & OFlags::DIRECT).bits().cast_signed());
+    let again = options.open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    again.map_err(StartError::host(if direct {
+        WHAT
+    } else {
+        "to open a disk's descriptor once more; hand it over without O_NONBLOCK"
+    }))
+}
+
 /// Makes a disk of its open files, locked. This may wait for the host.
 pub(crate) fn assemble(drive: &Drive, contents: Vec<File>) -> Result<Disk, StartError> {
     let read_only = drive.is_read_only || drive.path_on_host.is_none();
     let paths = drive.path_on_host.iter().chain(&drive.parts);
     for (file, path) in contents.iter().zip(paths) {
         lock(file, path, &drive.drive_id, read_only)?;
-        bypass(drive, file)?;
     }
     let mut files = contents;
     let disk = match (&drive.path_on_host, files.len()) {
@@ -122,17 +153,6 @@ pub(super) fn lock(
                 "{path} cannot be locked, so nothing keeps others from writing it: {error}"
             );
         }
-    }
-    Ok(())
-}
-
-/// Lets reads and writes go past the host's page cache, if that is wanted.
-fn bypass(drive: &Drive, file: &File) -> Result<(), StartError> {
-    if drive.direct {
-        let set = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
-        set.map_err(StartError::host(
-            "direct access to a disk's file (drives.direct); its file system may have none",
-        ))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{Kind, MAX_ID};
-use super::{ConfigError, HostPath, RateLimiter, rate_limiter};
+use super::{ConfigError, HostPath, RateLimiter, path, rate_limiter};
 
 /// Each has an interrupt line and a piece of the guest's address space.
 pub(crate) const PMEM: Kind = Kind {
@@ -13,14 +13,19 @@ pub(crate) const PMEM: Kind = Kind {
     most: 8,
 };
 
-/// One file that the guest maps (virtio-pmem).
+/// A file that the guest maps (virtio-pmem), or several in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pmem {
     /// The name of the device: 1 to 64 letters, digits and underscores.
     pub id: String,
-    /// The file.
-    pub path_on_host: HostPath,
+    /// The file. Its size must be a multiple of 4 KiB, unless it is read-only, and nobody may shorten it while it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_on_host: Option<HostPath>,
+    /// Files that make up read-only memory one after the other, each padded with zeros to 4 KiB. Instead of `path_on_host`;
+    /// Hull's own field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<HostPath>,
     /// The kernel is told to mount it as its root.
     #[serde(default)]
     pub root_device: bool,
@@ -46,7 +51,21 @@ pub struct PmemUpdate {
 impl Pmem {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         PMEM.check(&self.id)?;
-        self.path_on_host.check("pmem.path_on_host")?;
+        let (id, parts) = (&self.id, !self.parts.is_empty());
+        if self.path_on_host.is_some() == parts {
+            return Err(ConfigError::conflict(format!(
+                "pmem: {id:?} must have either path_on_host or parts, and not both"
+            )));
+        }
+        if parts && !self.read_only {
+            return Err(ConfigError::conflict(format!(
+                "pmem: {id:?} is made of parts, so it must say read_only: true"
+            )));
+        }
+        path::check_some("pmem.path_on_host", self.path_on_host.as_ref())?;
+        for part in &self.parts {
+            part.check("pmem.parts")?;
+        }
         rate_limiter::check_some("pmem.rate_limiter.refill_time", self.rate_limiter.as_ref())
     }
 }

@@ -15,7 +15,10 @@ fn valid() -> Value {
         "machine-config": { "vcpu_count": 2, "mem_size_mib": 512, "smt": true, "huge_pages": "2M", "prefault": true,
             "cpu_affinity": [[0, 1], [2]], "reboot": "restart" },
         "cpu-config": { "kvm_capabilities": ["!56"] },
-        "pmem": [{ "id": "p", "path_on_host": "/pmem.img", "read_only": true, "rate_limiter": limiter }],
+        "pmem": [
+            { "id": "p", "path_on_host": "/pmem.img", "read_only": true, "rate_limiter": limiter },
+            { "id": "q", "parts": ["fd:a", "/b"], "read_only": true },
+        ],
         "network-interfaces": [
             { "iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": "06:00:AC:10:00:02", "mtu": 1500, "queues": 2,
               "rx_rate_limiter": limiter, "tx_rate_limiter": limiter, "allowed_addresses": ["10.0.0.2", "fd00::2"] },

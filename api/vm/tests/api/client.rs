@@ -42,7 +42,8 @@ fn configure(client: &Client) -> Result<(), ClientError> {
     })?;
     client.put_pmem(&Pmem {
         id: "p".to_owned(),
-        path_on_host: path("/p"),
+        path_on_host: Some(path("/p")),
+        parts: Vec::new(),
         root_device: false,
         read_only: true,
         rate_limiter: None,
