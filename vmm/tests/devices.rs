@@ -208,6 +208,54 @@ fn a_file_is_memory() {
 }
 
 #[test]
+fn several_files_in_a_row_are_memory() {
+    if no_kvm() {
+        return;
+    }
+    // The second begins at the next page, and what is between them is zero.
+    let guest = Code::new()
+        .window(4 << 30)
+        .await_byte(WINDOW + 4999, b'a')
+        .await_byte(WINDOW + 5000, 0)
+        .await_byte(WINDOW + 8192, b'b');
+    let vm = Vm::of(&guest.power_off());
+    let part = |name: &str, contents: &[u8]| {
+        fs::write(vm.path(name), contents).unwrap();
+        vm.path(name)
+    };
+    let parts = [part("one", &[b'a'; 5000]), part("two", b"b")];
+    let mut pmem = json!({ "id": "p", "parts": parts, "read_only": true });
+    let vm = vm.set("/pmem", json!([pmem]));
+    let ended = vm.start().end();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+    pmem["read_only"] = json!(false);
+    let ended = vm.set("/pmem", json!([pmem])).start().end();
+    let sentence = ended.refusal(ExitCause::BadConfig);
+    assert!(sentence.contains("must say read_only: true"), "{sentence}");
+}
+
+#[test]
+fn the_parts_of_a_disk_have_many_readers_and_no_writer() {
+    if no_kvm() {
+        return;
+    }
+    let spin = Code::new().spin();
+    let vm = Vm::of(&spin);
+    let path = disk(&vm, "part", 4096);
+    let parts = json!([{ "drive_id": "d", "parts": [path], "is_root_device": false, "is_read_only": true }]);
+    let vm = vm.set("/drives", parts.clone());
+    let (reader, client) = vm.serve(Configured::ByFile);
+    assert_eq!(client.instance().unwrap().state, Stage::Running);
+    let writer = Vm::of(&spin).set("/drives", json!([drive(&path)]));
+    let ended = writer.start().end();
+    let sentence = ended.refusal(ExitCause::NoResource);
+    assert!(sentence.contains("in use by another microVM"), "{sentence}");
+    let other = Vm::of(&Code::new().power_off()).set("/drives", parts);
+    assert_eq!(other.start().end().cause(), ExitCause::PowerOff);
+    interrupt(reader);
+}
+
+#[test]
 fn a_cable_is_pulled_out_and_limits_change() {
     if no_kvm() {
         return;

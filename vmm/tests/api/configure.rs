@@ -20,7 +20,8 @@ fn file(vm: &Vm, name: &str, size: u64) {
 fn pmem(vm: &Vm, id: &str, file: &str) -> Pmem {
     Pmem {
         id: id.to_owned(),
-        path_on_host: path(vm, file),
+        path_on_host: Some(path(vm, file)),
+        parts: Vec::new(),
         root_device: false,
         read_only: false,
         rate_limiter: None,

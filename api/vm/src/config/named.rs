@@ -130,7 +130,8 @@ fn drive(drive: &Drive, named: &mut Vec<NamedPath>) {
 }
 
 fn pmem(pmem: &Pmem, named: &mut Vec<NamedPath>) {
-    named.push(name(&pmem.path_on_host, contents(pmem.read_only)));
+    let files = pmem.path_on_host.iter().chain(&pmem.parts);
+    named.extend(files.map(|path| name(path, contents(pmem.read_only))));
 }
 
 /// A TAP by its name, or the descriptors of all its queues.
