@@ -11,6 +11,8 @@ pub mod block;
 pub mod console;
 pub mod device;
 pub mod fs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod interrupt;
 pub mod iov;
 pub mod mem;
@@ -23,7 +25,8 @@ pub mod rate;
 mod reclaim;
 pub mod rng;
 pub mod serial;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 mod testing;
 mod timer;
 pub mod transport;

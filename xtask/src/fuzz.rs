@@ -18,11 +18,18 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
+/// The most inputs of one target that are kept: the smallest ones, which are the beginnings of all others.
+const MOST_KEPT: usize = 60;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long each target runs, in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+
+    /// Instead of running, put what runs have found into the inputs that are kept, as few as reach the same code
+    #[arg(long)]
+    keep: bool,
 
     /// The targets to run; without any, all
     targets: Vec<String>,
@@ -37,6 +44,9 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.keep {
+        return keep(&args.targets);
+    }
     let outcome = fuzz(args.seconds, &args.targets)?;
     match outcome.failed.first() {
         None => Ok(()),
@@ -46,20 +56,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds the targets and runs those of `wanted`, or all, as many at once as there are CPUs.
 pub(crate) fn fuzz(seconds: u32, wanted: &[String]) -> Result<Outcome> {
-    let known = targets()?;
-    for name in wanted {
-        ensure!(
-            known.contains(name),
-            "there is no fuzz target {name}; there are: {}",
-            known.join(", ")
-        );
-    }
+    let names = chosen(wanted)?;
     let programs = build()?;
-    let names = if wanted.is_empty() {
-        known
-    } else {
-        wanted.to_vec()
-    };
     println!("Fuzzing {} targets for {seconds} s each", names.len());
     let waiting = Mutex::new(names.into_iter());
     let outcome = Mutex::new(Outcome::default());
@@ -84,6 +82,53 @@ pub(crate) fn fuzz(seconds: u32, wanted: &[String]) -> Result<Outcome> {
     outcome
         .into_inner()
         .map_err(|_| anyhow::anyhow!("a thread that ran a fuzz target panicked"))
+}
+
+/// The targets of these names, or all.
+fn chosen(wanted: &[String]) -> Result<Vec<String>> {
+    let known = targets()?;
+    for name in wanted {
+        ensure!(
+            known.contains(name),
+            "there is no fuzz target {name}; there are: {}",
+            known.join(", ")
+        );
+    }
+    Ok(if wanted.is_empty() {
+        known
+    } else {
+        wanted.to_vec()
+    })
+}
+
+/// Takes over what was found. How often code was run does not count, or there would be hundreds of inputs.
+fn keep(wanted: &[String]) -> Result<()> {
+    let names = chosen(wanted)?;
+    let programs = build()?;
+    for name in names {
+        let found = paths::target().join("fuzz/corpus").join(&name);
+        let kept = paths::root().join("fuzz/corpus").join(&name);
+        let merged = tempfile::tempdir_in(paths::target())?;
+        fs::create_dir_all(&kept)?;
+        fs::create_dir_all(&found)?;
+        let mut merge = Command::new(programs.join(&name));
+        merge.args(["-set_cover_merge=1", "-use_counters=0"]);
+        process::output(merge.arg(merged.path()).args([&kept, &found]))?;
+        fs::remove_dir_all(&kept)?;
+        fs::create_dir_all(&kept)?;
+        let mut inputs = Vec::new();
+        for entry in fs::read_dir(merged.path())? {
+            let entry = entry?;
+            inputs.push((entry.metadata()?.len(), entry.file_name()));
+        }
+        inputs.sort();
+        inputs.truncate(MOST_KEPT);
+        for (_, input) in &inputs {
+            fs::copy(merged.path().join(input), kept.join(input))?;
+        }
+        println!("  {name}: {} inputs", inputs.len());
+    }
+    Ok(())
 }
 
 /// The names of the targets: the files in `fuzz/targets`.
@@ -135,7 +180,13 @@ fn run_target(programs: &Path, name: &str, seconds: u32) -> Result<Option<String
     let kept = paths::root().join("fuzz/corpus").join(name);
     let output = Command::new(programs.join(name))
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        // Scripts for devices reach more when they are long.
+        .args([
+            "-len_control=10",
+            "-timeout=20",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+        ])
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .arg(&found)
         .arg(kept)

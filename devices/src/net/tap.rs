@@ -63,7 +63,7 @@ enum Kind {
     Single,
     Multi,
     /// A socket that keeps messages apart, in place of a TAP.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Socket,
 }
 
@@ -92,8 +92,8 @@ impl Tap {
     }
 
     /// A socket that keeps messages apart, in place of a TAP.
-    #[cfg(test)]
-    pub(super) fn socket(fd: OwnedFd) -> Self {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn socket(fd: OwnedFd) -> Self {
         Self {
             fd,
             kind: Kind::Socket,
@@ -150,7 +150,7 @@ impl Tap {
     }
 
     fn offload(&self, flags: u32) -> io::Result<()> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if self.kind == Kind::Socket {
             return Ok(());
         }

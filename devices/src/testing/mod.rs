@@ -1,6 +1,7 @@
-//! A driver that does what a guest does, well-behaved or not, for the tests of all devices.
+//! A driver that does what a guest does, well-behaved or not, for the tests of all devices and for fuzzing.
 
 mod driver;
+#[cfg(test)]
 pub(crate) mod lifecycle;
 mod ring;
 
@@ -14,6 +15,7 @@ use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestRegionMmap};
 
 pub(crate) use driver::Driver;
+#[cfg(test)]
 pub(crate) use lifecycle::{Fixture, lifecycle_suite};
 pub(crate) use ring::{Ring, desc};
 

@@ -300,6 +300,7 @@ impl Core {
         }
         match status::step(self.status, value) {
             Step::Accept => self.status = value & !NEEDS_RESET,
+            Step::GiveUp => self.status |= FAILED,
             Step::CheckFeatures => {
                 if self.features_are_good() {
                     self.status = value & !NEEDS_RESET;

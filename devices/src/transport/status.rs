@@ -30,6 +30,8 @@ pub enum Step {
     CheckFeatures,
     /// Start the device.
     Start,
+    /// The driver gave up: take that, and nothing else that the value claims.
+    GiveUp,
     /// Stop the device and forget everything.
     Reset,
     /// The driver broke the order; the old value stays.
@@ -59,7 +61,7 @@ pub fn step(from: u8, to: u8) -> Step {
         return Step::Reset;
     }
     if to & FAILED != 0 {
-        return Step::Accept;
+        return Step::GiveUp;
     }
     TABLE
         .iter()

@@ -16,7 +16,8 @@ fn drivers_go_step_by_step() {
         (15, 15, Step::Accept),
         (15, 0, Step::Reset),
         (15 | 64, 0, Step::Reset),
-        (3, 3 | 128, Step::Accept),
+        (3, 3 | 128, Step::GiveUp),
+        (1, 255, Step::GiveUp),
     ];
     for (from, to, step) in taken {
         assert_eq!(status::step(from, to), step, "{from} to {to}");
@@ -34,6 +35,23 @@ fn drivers_go_step_by_step() {
     ] {
         assert_eq!(status::step(from, to), Step::Ignore, "{from} to {to}");
     }
+}
+
+#[test]
+fn a_driver_that_gives_up_claims_nothing_by_it() {
+    let rng = || Box::new(Rng::new(&RngConfig::default()).unwrap());
+    let driver = Driver::new(rng());
+    for status in [1, 3] {
+        driver.write(0x70, status);
+    }
+    // A feature that no device has.
+    driver.write(0x24, 1);
+    driver.write(0x20, u32::MAX);
+    driver.write(0x70, 0xff);
+    assert_eq!(driver.read(0x70), 3 | 128);
+    let state = driver.transport.save();
+    let driver = driver.restored(&state, rng());
+    assert_eq!(driver.read(0x70), 3 | 128);
 }
 
 #[test]
