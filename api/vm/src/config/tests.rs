@@ -12,7 +12,7 @@ fn valid() -> Value {
               "io_engine": "Async", "rate_limiter": limiter, "direct": true, "queues": 2, "serial": "disk 1" },
             { "drive_id": "image", "parts": ["fd:a", "fd:b"], "is_root_device": true, "is_read_only": true },
         ],
-        "machine-config": { "vcpu_count": 2, "mem_size_mib": 512, "smt": true, "huge_pages": "2M", "prefault": true,
+        "machine-config": { "vcpu_count": 2, "mem_size_mib": 512, "smt": true, "huge_pages": "Transparent", "prefault": true,
             "cpu_affinity": [[0, 1], [2]], "reboot": "restart" },
         "cpu-config": { "kvm_capabilities": ["!56"] },
         "pmem": [
@@ -52,7 +52,7 @@ fn refusal(pointer: &str, value: Value) -> String {
 #[test]
 fn a_full_configuration_is_read_and_written_alike() {
     let config = parse(&valid()).unwrap();
-    assert_eq!(config.machine_config.huge_pages, HugePages::Hugetlbfs2M);
+    assert_eq!(config.machine_config.huge_pages, HugePages::Transparent);
     assert_eq!(
         config.boot_source.initrd_path.as_ref().unwrap().as_fd(),
         Some("initrd")
@@ -153,7 +153,8 @@ fn numbers_out_of_range_are_refused_with_the_range() {
     assert!(refusal("/entropy/rate_limiter/ops/size", json!(-1)).contains("number from 0 to"));
     assert!(refusal("/machine-config/vcpu_count", json!(3)).contains("even vcpu_count"));
     assert!(parse(&json!({ "boot-source": { "kernel_image_path": "k" }, "machine-config": { "vcpu_count": 1, "mem_size_mib": 64, "smt": true } })).is_ok());
-    assert!(refusal("/machine-config/mem_size_mib", json!(65)).contains("multiple of 2"));
+    let odd = json!({ "vcpu_count": 1, "mem_size_mib": 65, "huge_pages": "2M" });
+    assert!(refusal("/machine-config", odd).contains("multiple of 2"));
     assert!(refusal("/vsock/guest_cid", json!(2)).contains("from 3 to"));
 }
 
