@@ -275,6 +275,30 @@ fn the_timer_goes_off_when_a_refused_request_passes() {
 }
 
 #[test]
+fn a_hundred_thousand_a_second_are_held_by_the_real_timer() {
+    let mut limiter = RateLimiter::new(&ops(bucket(1000, 10))).unwrap();
+    while limiter.take(0, 1) {}
+    let began = std::time::Instant::now();
+    let mut passed = 0_u64;
+    while passed < 50_000 {
+        assert!(goes_off(&limiter, Duration::from_secs(60)));
+        while limiter.take(0, 1) {
+            passed += 1;
+        }
+    }
+    let allowed = u64::try_from(began.elapsed().as_micros()).unwrap() / 10;
+    // A bucketful, and what may be made up for a late wake-up: 20 ms' worth.
+    assert!(
+        passed <= allowed * 103 / 100 + 3000,
+        "{passed} passed, {allowed} are allowed"
+    );
+    assert!(
+        passed >= allowed / 2,
+        "{passed} passed, {allowed} are allowed"
+    );
+}
+
+#[test]
 fn a_change_from_elsewhere_wakes_who_waits() {
     let mut limiter = RateLimiter::new(&ops(bucket(1, 3_600_000))).unwrap();
     assert!(limiter.take(0, 1));
