@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use hull_vm_api::config::{HostPath, Level};
 use hull_vm_api::server::Limits;
 
+use crate::sandbox::seccomp::Level as Filter;
+
 /// Run one microVM in this process.
 #[derive(Debug, Parser)]
 #[command(name = "hull-vmm", version, args_conflicts_with_subcommands = true)]
@@ -14,7 +16,8 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Serve the API at this Unix socket; without --config-file the microVM waits for its start there
+    /// Serve the API at this Unix socket; without --config-file the microVM waits for its start there, and if no socket is named
+    /// either, at /run/firecracker.socket
     #[arg(long, value_name = "PATH")]
     pub api_sock: Option<HostPath>,
 
@@ -74,6 +77,46 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub module: Option<String>,
 
+    /// Filter no system calls
+    #[arg(long, conflicts_with = "seccomp_level")]
+    pub no_seccomp: bool,
+
+    /// Which system calls are let through: 0 all, 1 those that are needed, 2 those with the arguments that are needed
+    #[arg(long, value_name = "LEVEL", default_value = "2", value_parser = parse_level)]
+    pub seccomp_level: Filter,
+
+    /// Refused: the filters are part of the program
+    #[arg(long, value_name = "FILE")]
+    pub seccomp_filter: Option<String>,
+
+    /// Confine nothing: for hosts that forbid namespaces, and for debuggers. Whoever breaks out of the guest has this user's rights
+    #[arg(long)]
+    pub no_sandbox: bool,
+
+    /// When whoever starts this process began to, in microseconds of the monotonic clock; stages are counted from there
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub start_time_us: Option<u64>,
+
+    /// Processor time that this process had used when that began, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub start_time_cpu_us: Option<u64>,
+
+    /// Processor time that whoever starts this process has used for it, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub parent_cpu_time_us: Option<u64>,
+
+    /// Refused: there is no PCI yet
+    #[arg(long)]
+    pub enable_pci: bool,
+
+    /// Refused: there are no snapshots yet
+    #[arg(long, value_name = "FILE")]
+    pub describe_snapshot: Option<String>,
+
+    /// Refused: there are no snapshots yet
+    #[arg(long)]
+    pub snapshot_version: bool,
+
     /// Write figures to this file, a line of JSON each time: when asked to, every minute, and at the end
     #[arg(long, value_name = "FILE")]
     pub metrics_path: Option<HostPath>,
@@ -84,6 +127,64 @@ pub struct Args {
 pub enum Command {
     /// Find out what this host's KVM does with a guest's kernel, and print it in JSON
     Probe,
+    /// Print which system calls each kind of thread may make, in JSON
+    Seccomp,
+}
+
+/// Where Firecracker has its API if it is not told.
+const DEFAULT_API: &str = "/run/firecracker.socket";
+
+impl Args {
+    /// The API's socket, if there is to be one: a machine that starts from a file has none unless it was named.
+    #[must_use]
+    pub fn api(&self) -> Option<HostPath> {
+        let default = || self.config_file.is_none().then(|| DEFAULT_API.into());
+        self.api_sock.clone().or_else(default)
+    }
+
+    /// How much of system calls is looked at.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        match self.no_seccomp || self.no_sandbox {
+            true => Filter::None,
+            false => self.seccomp_level,
+        }
+    }
+
+    /// What is asked for and cannot be had, with the reason.
+    #[must_use]
+    pub fn refused(&self) -> Option<(&'static str, &'static str)> {
+        let snapshots = "this hull-vmm has no snapshots; leave it out";
+        let refused = [
+            (
+                self.seccomp_filter.is_some(),
+                "--seccomp-filter",
+                "the filters belong to the program and fit its threads, which are not Firecracker's; leave it out, or use --seccomp-level",
+            ),
+            (
+                self.enable_pci,
+                "--enable-pci",
+                "this hull-vmm has no PCI, and its devices are virtio-mmio; leave it out",
+            ),
+            (
+                self.describe_snapshot.is_some(),
+                "--describe-snapshot",
+                snapshots,
+            ),
+            (self.snapshot_version, "--snapshot-version", snapshots),
+        ];
+        let mut asked = refused.into_iter().filter(|(asked, ..)| *asked);
+        asked.next().map(|(_, flag, reason)| (flag, reason))
+    }
+}
+
+fn parse_level(level: &str) -> Result<Filter, String> {
+    match level {
+        "0" => Ok(Filter::None),
+        "1" => Ok(Filter::Numbers),
+        "2" => Ok(Filter::Arguments),
+        _ => Err("it must be 0, 1 or 2".to_owned()),
+    }
 }
 
 fn parse_id(id: &str) -> Result<String, String> {

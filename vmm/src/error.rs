@@ -17,11 +17,15 @@ use crate::socket::SocketError;
 /// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Neither a configuration nor an API to ask.
-    #[error(
-        "there is nothing to run; name a configuration with --config-file FILE, or a socket for the API with --api-sock PATH"
-    )]
+    /// A machine without anything to boot.
+    #[error("there is nothing to boot; name a kernel in boot-source")]
     NoConfig,
+    /// Something that cannot be had.
+    #[error("{0} is refused: {1}")]
+    Refused(&'static str, &'static str),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::SandboxError),
     /// The configuration's file.
     #[error(transparent)]
     ConfigFile(FileError),
@@ -200,6 +204,7 @@ impl StartError {
     pub fn cause(&self) -> ExitCause {
         match self {
             Self::NoConfig
+            | Self::Refused(..)
             | Self::ConfigFile(_)
             | Self::LongFile { .. }
             | Self::Metadata(_)
@@ -232,6 +237,7 @@ impl StartError {
             | Self::Balloon(_)
             | Self::Vsock(_)
             | Self::Console(_)
+            | Self::Sandbox(_)
             | Self::Host(..) => ExitCause::NoResource,
             Self::Stuck | Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,
         }

@@ -14,6 +14,7 @@ use hull_vm_api::config::HostPath;
 use serde::{Deserialize, Serialize};
 
 use crate::keeper::ask::{Ask, Refusal, ask};
+use crate::sandbox::Confinement;
 use crate::socket::{SocketError, SocketUse};
 
 /// Why something that was named is not there.
@@ -81,13 +82,32 @@ pub enum Access {
 
 /// The way to the keeper, for one question at a time.
 #[derive(Debug, Clone)]
-pub struct Files(Arc<Mutex<OwnedFd>>);
+pub struct Files {
+    socket: Arc<Mutex<OwnedFd>>,
+    confinement: Confinement,
+}
 
 impl Files {
     /// Asks over this socket, whose packets arrive whole.
     #[must_use]
-    pub fn new(socket: OwnedFd) -> Self {
-        Self(Arc::new(Mutex::new(socket)))
+    pub(crate) fn new(socket: OwnedFd, confinement: Confinement) -> Self {
+        Self {
+            socket: Arc::new(Mutex::new(socket)),
+            confinement,
+        }
+    }
+
+    /// `/proc/self/fd` of this very process.
+    ///
+    /// # Errors
+    /// If the host has no descriptors left.
+    pub fn own_descriptors(&self) -> io::Result<OwnedFd> {
+        self.confinement.own_descriptors()
+    }
+
+    /// What the threads of the process give up.
+    pub(crate) fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// A file, or the descriptor that its path names.
@@ -180,7 +200,7 @@ impl Files {
     }
 
     fn ask(&self, question: &Ask) -> Result<OwnedFd, Refusal> {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         ask(socket.as_fd(), question)
     }
 }

@@ -1,8 +1,10 @@
 //! The machine's process, from its fork to its end. What it needs it asks its keeper for; what it is to do it is told.
 
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use hull_vm_api::{ExitCause, Metadata};
+use hull_vm_api::{Draft, ExitCause, Metadata};
 
 use crate::api::Host;
 use crate::args::Args;
@@ -15,37 +17,45 @@ use crate::log;
 use crate::machine::Machine;
 use crate::metrics::Figures;
 use crate::outside::Wish;
-use crate::running::Running;
+use crate::sandbox::{Confinement, Sandbox, seccomp};
 use crate::timeline::Timeline;
 
-/// Runs a machine when the keeper orders one, and returns the cause of its end.
-pub(crate) fn run(args: &Args, timeline: Timeline, ends: Ends) -> ExitCause {
-    match serve(args, Arc::new(timeline), ends) {
+/// Enters its sandbox, runs a machine when the keeper orders one, and returns the cause of its end.
+pub(crate) fn run(args: &Args, timeline: Timeline, sandbox: &Sandbox, ends: Ends) -> ExitCause {
+    match serve(args, Arc::new(timeline), sandbox, ends) {
         Ok(cause) => cause,
         // Nobody is there to be told.
         Err(_) => ExitCause::ParentGone,
     }
 }
 
-fn serve(args: &Args, timeline: Arc<Timeline>, ends: Ends) -> std::io::Result<ExitCause> {
-    child::close_input()?;
-    child::die_with_parent()?;
+fn serve(
+    args: &Args,
+    timeline: Arc<Timeline>,
+    sandbox: &Sandbox,
+    ends: Ends,
+) -> io::Result<ExitCause> {
+    let asks = ends.asks.as_raw_fd();
     let mut keeper = Channel::new(ends.channel, usize::MAX)?;
-    let files = Files::new(ends.asks);
+    let confinement = match enter(sandbox, asks) {
+        Ok(confinement) => confinement,
+        Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
+    };
+    let files = Files::new(ends.asks, confinement.clone());
     loop {
         match keeper.await_message()? {
-            Order::Start(start) => match order(args, *start, &files, &timeline) {
-                Ok((running, mut host)) => {
+            Order::Start(start) => match order(args, *start, (&files, &confinement), &timeline) {
+                Ok((machine, plan)) => {
+                    let started = machine.start(plan.draft, plan.metadata, &confinement);
+                    let running = match started {
+                        Ok(running) => running,
+                        Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
+                    };
                     keeper.send(&Report::Started)?;
-                    let end = running.run(&mut keeper, &mut host);
+                    let mut host = plan.host;
+                    let ended = running.run(&mut keeper, &mut host);
                     timeline.finish();
-                    let ended = Ended::from(end);
-                    let cause = ended.cause();
-                    keeper.send(&Report::Ended(ended))?;
-                    keeper.flush_all()?;
-                    // The keeper takes a closed channel for a sudden end.
-                    std::mem::forget(keeper);
-                    return Ok(cause);
+                    return end(keeper, Ended::from(ended));
                 }
                 Err(error) => keeper.send(&Report::NotStarted(Failure::from(&error)))?,
             },
@@ -62,13 +72,50 @@ fn serve(args: &Args, timeline: Arc<Timeline>, ends: Ends) -> std::io::Result<Ex
     }
 }
 
-/// Makes a machine and starts it.
+/// Tells the keeper how it ended.
+fn end(mut keeper: Channel, ended: Ended) -> io::Result<ExitCause> {
+    let cause = ended.cause();
+    keeper.send(&Report::Ended(ended))?;
+    keeper.flush_all()?;
+    // The keeper takes a closed channel for a sudden end.
+    std::mem::forget(keeper);
+    Ok(cause)
+}
+
+/// Gives up what the process has, before it reads the first order.
+#[allow(unsafe_code)]
+fn enter(sandbox: &Sandbox, asks: RawFd) -> Result<Confinement, StartError> {
+    child::close_input().map_err(StartError::host("/dev/null"))?;
+    for variable in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"] {
+        // What draws a backtrace opens files.
+        // SAFETY: the process has a single thread.
+        unsafe { std::env::remove_var(variable) };
+    }
+    seccomp::watch(Some(asks)).map_err(StartError::host("a handler for violations"))?;
+    let confinement = sandbox.enter()?;
+    // Behind the change of the user, which takes it back.
+    child::die_with_parent().map_err(StartError::host("to die with its parent"))?;
+    confinement.begin()?;
+    Ok(confinement)
+}
+
+/// What goes with a machine.
+struct Plan {
+    draft: Draft,
+    metadata: Metadata,
+    host: Host,
+}
+
+/// Makes a machine. Where that fails another can be made.
 fn order(
     args: &Args,
     start: Start,
-    files: &Files,
+    (files, confinement): (&Files, &Confinement),
     timeline: &Arc<Timeline>,
-) -> Result<(Running, Host), StartError> {
+) -> Result<(Machine, Plan), StartError> {
+    if start.only && start.config.shares.is_empty() {
+        confinement.expect_no_shares()?;
+    }
     let log_file = match start.log_in_file {
         true => Some(files.log().map_err(StartError::host("the log's file"))?),
         false => None,
@@ -86,10 +133,16 @@ fn order(
         let put = metadata.put(start.metadata);
         put.map_err(StartError::MetadataLimit)?;
     }
-    let host = Host {
-        files: files.clone(),
-        figures,
-    };
     let machine = Machine::new(&start.config, &metadata, files, timeline)?;
-    Ok((machine.start(start.draft, metadata)?, host))
+    let files = files.clone();
+    let host = Host { files, figures };
+    let draft = start.draft;
+    Ok((
+        machine,
+        Plan {
+            draft,
+            metadata,
+            host,
+        },
+    ))
 }

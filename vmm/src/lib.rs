@@ -33,6 +33,7 @@ mod relay;
 mod restarts;
 mod run;
 mod running;
+pub mod sandbox;
 mod serial;
 mod signals;
 pub mod socket;
@@ -42,4 +43,4 @@ mod vcpus;
 mod virtio;
 
 pub use error::StartError;
-pub use run::{print_profile, run};
+pub use run::{print_filters, print_profile, run};

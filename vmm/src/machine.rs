@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use hull_arch::{Topology, boot};
 use hull_devices::GuestMemory;
+use hull_vm_api::config::Reboot;
 use hull_vm_api::{Draft, Metadata, VmConfig};
 use kvm_ioctls::VmFd;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -21,6 +22,8 @@ use crate::legacy::{COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
 use crate::metrics::exits::Exits;
 use crate::power_button::PowerButton;
 use crate::running::Running;
+use crate::sandbox::Confinement;
+use crate::sandbox::seccomp::Kind;
 use crate::serial::Serial;
 use crate::timeline::{Stage, Timeline};
 use crate::vcpu::{Shared, Vcpu};
@@ -106,7 +109,7 @@ impl Machine {
         })
     }
 
-    /// Starts the vCPUs. What the machine is and what its guest can ask for goes with it.
+    /// Starts the vCPUs, and gives up what it takes to start them, unless they may have to be started again. What the machine is and what its guest can ask for goes with it.
     ///
     /// # Errors
     /// If the host refuses threads.
@@ -114,13 +117,29 @@ impl Machine {
         mut self,
         config: Draft,
         metadata: Metadata,
+        confinement: &Confinement,
     ) -> Result<Running, StartError> {
-        self.virtio.start_lanes(&self.shared.ending)?;
+        let ending = &self.shared.ending;
+        self.virtio.start_shares(ending, confinement)?;
+        // What is started again needs again what it takes to start.
+        let again = config.machine_config.reboot == Reboot::Restart;
+        if !again {
+            confinement.close()?;
+        }
+        self.virtio.start_lanes(ending, confinement)?;
+        // No guest runs before every thread is where it is to be.
+        let gate = self.shared.gate.clone();
+        gate.shut();
+        let vcpus = Vcpus::start(self.vcpus, gate.clone(), confinement)?;
+        if !again {
+            confinement.enter(Kind::Events)?;
+        }
+        gate.open();
         Ok(Running {
             stage: hull_vm_api::Stage::Running,
             config,
             metadata,
-            vcpus: Vcpus::start(self.vcpus, self.shared.gate.clone())?,
+            vcpus,
             virtio: self.virtio,
             serial: self.serial,
             button: self.button,

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let cause = match args.command {
         Some(Command::Probe) => hull_vmm::print_profile(),
+        Some(Command::Seccomp) => hull_vmm::print_filters(),
         None => hull_vmm::run(&args, timeline),
     };
     ExitCode::from(cause.code())

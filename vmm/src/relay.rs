@@ -14,6 +14,9 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 
+use crate::sandbox::Confinement;
+use crate::sandbox::seccomp::Kind;
+
 /// Bytes that are carried in one piece.
 const PIECE: usize = 4096;
 /// It has one buffer and no deep calls.
@@ -34,7 +37,11 @@ pub(crate) struct Relay {
 ///
 /// # Errors
 /// If the host has no descriptors or threads.
-pub(crate) fn output(name: &'static str, file: File) -> io::Result<(OwnedFd, Option<Relay>)> {
+pub(crate) fn output(
+    name: &'static str,
+    file: File,
+    confinement: Option<&Confinement>,
+) -> io::Result<(OwnedFd, Option<Relay>)> {
     if answers_at_once(&file)? {
         return Ok((file.into(), None));
     }
@@ -45,6 +52,7 @@ pub(crate) fn output(name: &'static str, file: File) -> io::Result<(OwnedFd, Opt
     let stop = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
     let stopped = stop.try_clone()?;
     let (alive, ended) = mpsc::channel::<()>();
+    let confinement = confinement.cloned();
     let mut carrier = Carrier {
         from,
         to: file,
@@ -54,7 +62,9 @@ pub(crate) fn output(name: &'static str, file: File) -> io::Result<(OwnedFd, Opt
         .name(name.to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            if let Err(error) = carrier.carry() {
+            let entered = confinement.map_or(Ok(()), |confinement| confinement.enter(Kind::Lane));
+            let carried = entered.map_err(io::Error::other);
+            if let Err(error) = carried.and_then(|()| carrier.carry()) {
                 tracing::warn!("the output of the {name} is lost: {error}");
             }
             drop(alive);
@@ -178,7 +188,7 @@ mod tests {
     fn a_pipe_that_nobody_reads_takes_a_bounded_amount_and_holds_up_nobody() {
         let (mut reader, writer) = io::pipe().unwrap();
         let writer: OwnedFd = writer.into();
-        let (to, relay) = output("test", writer.into()).unwrap();
+        let (to, relay) = output("test", writer.into(), None).unwrap();
         let relay = relay.unwrap();
         // The thread empties one pipe into the other until both are full.
         let mut sum = 0;
@@ -207,7 +217,7 @@ mod tests {
     #[test]
     fn the_last_bytes_reach_a_file_and_pipes_that_answer_need_no_thread() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let (to, relay) = output("test", file.reopen().unwrap()).unwrap();
+        let (to, relay) = output("test", file.reopen().unwrap(), None).unwrap();
         rustix::io::write(&to, b"the last words").unwrap();
         relay.unwrap().finish();
         let mut text = String::new();
@@ -218,7 +228,7 @@ mod tests {
         fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
         let number = writer.as_raw_fd();
         let writer: OwnedFd = writer.into();
-        let (to, relay) = output("test", writer.into()).unwrap();
+        let (to, relay) = output("test", writer.into(), None).unwrap();
         assert_eq!((to.as_raw_fd(), relay.is_none()), (number, true));
     }
 
@@ -227,7 +237,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let writer: OwnedFd = writer.into();
-        let (to, relay) = output("test", writer.into()).unwrap();
+        let (to, relay) = output("test", writer.into(), None).unwrap();
         let mut sum = 0;
         while sum < 1 << 20 {
             sum += fill(&to);

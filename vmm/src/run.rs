@@ -23,6 +23,7 @@ use crate::memory;
 use crate::metrics::Figures;
 use crate::outside::Outside;
 use crate::probe;
+use crate::sandbox::{Cgroups, Sandbox, seccomp};
 use crate::signals::Signals;
 use crate::timeline::Timeline;
 
@@ -39,11 +40,15 @@ pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
     if args.boot_timer {
         timeline.print();
     }
-    let (cause, sentence) = match split() {
-        Ok(Half::Machine(ends)) => return inside::run(args, timeline, ends),
-        Ok(Half::Keeper(signals, child, ends)) => {
+    if let Some(start) = args.start_time_us {
+        timeline.begin_at(start);
+    }
+    timeline.count_cpu(args.start_time_cpu_us, args.parent_cpu_time_us);
+    let (cause, sentence) = match split(args) {
+        Ok(Half::Machine(sandbox, ends)) => return inside::run(args, timeline, &sandbox, ends),
+        Ok(Half::Keeper(kept)) => {
             let timeline = Arc::new(timeline);
-            match keep(args, &timeline, signals, child, ends) {
+            match keep(args, &timeline, kept) {
                 Ok(ended) => ended.into_words(),
                 Err(error) => {
                     timeline.finish();
@@ -63,26 +68,6 @@ pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
     cause
 }
 
-/// Which process this is, with what it has.
-enum Half {
-    Keeper(Signals, Child, Ends),
-    Machine(Ends),
-}
-
-/// Makes the machine's process. Signals are collected before, so that those to the whole group do not reach it.
-fn split() -> Result<Half, StartError> {
-    let signals = Signals::collect().map_err(StartError::host("to collect signals"))?;
-    let side = child::split(0).map_err(StartError::host("a second process"))?;
-    Ok(match side {
-        Side::Keeper(child, ends) => Half::Keeper(signals, child, ends),
-        Side::Machine(ends) => {
-            // Closed already.
-            std::mem::forget(signals);
-            Half::Machine(ends)
-        }
-    })
-}
-
 /// Prints what this host's KVM does, and what a guest's kernel must therefore be told, as one JSON object.
 #[must_use]
 pub fn print_profile() -> ExitCause {
@@ -98,14 +83,64 @@ pub fn print_profile() -> ExitCause {
     }
 }
 
-/// Keeps the machine to its end.
-fn keep(
-    args: &Args,
-    timeline: &Arc<Timeline>,
+/// Prints which system calls each kind of thread may make, as one JSON object.
+#[must_use]
+pub fn print_filters() -> ExitCause {
+    match writeln!(io::stdout(), "{}", seccomp::lists()) {
+        Ok(()) => ExitCause::PowerOff,
+        Err(_) => ExitCause::Failure,
+    }
+}
+
+/// Which process this is, with what it has.
+enum Half {
+    Keeper(Kept),
+    Machine(Sandbox, Ends),
+}
+
+/// What the keeper has from the beginning.
+struct Kept {
     signals: Signals,
     child: Child,
     ends: Ends,
-) -> Result<Ended, StartError> {
+    cgroups: Cgroups,
+}
+
+/// Makes the machine's process. Signals are collected before, so that those to the whole group do not reach it.
+fn split(args: &Args) -> Result<Half, StartError> {
+    if let Some((flag, reason)) = args.refused() {
+        return Err(StartError::Refused(flag, reason));
+    }
+    let signals = Signals::collect().map_err(StartError::host("to collect signals"))?;
+    let sandbox = Sandbox::choose(args);
+    let cgroups = sandbox.prepare(&args.id);
+    let side = child::split(sandbox.namespaces(), cgroups.unified());
+    match side.map_err(|error| sandbox.refused(error))? {
+        Side::Keeper(child, ends) => Ok(Half::Keeper(Kept {
+            signals,
+            child,
+            ends,
+            cgroups,
+        })),
+        Side::Machine(ends) => {
+            cgroups.join();
+            let closed = child::close_all_but(&ends);
+            std::mem::forget((signals, cgroups));
+            closed.map_err(StartError::host("to close descriptors"))?;
+            Ok(Half::Machine(sandbox, ends))
+        }
+    }
+}
+
+/// Keeps the machine to its end.
+fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, StartError> {
+    let Kept {
+        signals,
+        child,
+        ends,
+        cgroups,
+    } = kept;
+    seccomp::watch(None).map_err(StartError::host("a handler for violations"))?;
     let opener = Opener::new(&args.fds)?;
     let lifeline = match args.lifeline {
         Some(number) => Some(duplicate(number).map_err(|_| FileError::ClosedFd {
@@ -120,13 +155,13 @@ fn keep(
     let logger = start_log(args, config.as_ref(), &opener)?;
     let metrics = metrics(args, config.as_ref(), &opener)?;
     let mut figures = Figures::new(&args.id, timeline.clone());
-    let api = match &args.api_sock {
+    let api = match args.api() {
         Some(path) => {
             let limits = Limits {
                 max_payload: args.http_api_max_payload_size,
                 ..Limits::default()
             };
-            let api = Api::serve(path, &opener, limits)?;
+            let api = Api::serve(&path, &opener, limits, args.filter())?;
             figures.serve();
             Some(api)
         }
@@ -134,8 +169,7 @@ fn keep(
     };
     let plan = match config {
         Some(config) => Plan::Config(Box::new(config), metadata),
-        None if api.is_some() => Plan::Api(Box::new(builder(args, &metadata)?)),
-        None => return Err(StartError::NoConfig),
+        None => Plan::Api(Box::new(builder(args, &metadata)?)),
     };
     // The longest answers hold metadata, or a configuration; as a text in JSON they can be several times as long.
     let longest = (MAX_CONFIG_BYTES + metadata_limit(args)).saturating_mul(8);
@@ -155,6 +189,8 @@ fn keep(
         metrics,
         figures,
         draft: Draft::default(),
+        cgroups,
+        filter: args.filter(),
     };
     keeper.keep(plan)
 }

@@ -133,7 +133,7 @@ impl Running {
         self.take_apart().then_some(()).ok_or(StartError::Stuck)?;
         let whole = config.clone().map_boot_source(|_| boot_source);
         let machine = Machine::new(&whole, &metadata, &host.files, &timeline)?;
-        machine.start(config, metadata)
+        machine.start(config, metadata, host.files.confinement())
     }
 
     /// Stops everything, and brings out what is on its way; whether nothing is left.

@@ -53,7 +53,7 @@ impl Serial {
         let room = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
         let room = typed.as_ref().map(|_| room()).transpose();
         let room = room.map_err(StartError::host("an eventfd for the serial port"))?;
-        let (out, relay) = relay::output("serial port", output)
+        let (out, relay) = relay::output("serial port", output, Some(files.confinement()))
             .map_err(StartError::host("a thread for the serial port"))?;
         let told = room.as_ref().map(EventFd::try_clone).transpose();
         let counters = Arc::<SerialCounters>::default();

@@ -1,15 +1,15 @@
 //! Listening sockets, of the vsock device and of the API: bound so that a dead machine's leftover is replaced, and a live machine's never.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hull_vm_api::config::HostPath;
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 
 use crate::files::{Access, FileError};
@@ -112,9 +112,12 @@ fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), Sock
         what,
         source,
     };
+    // Between being bound and being listened at a socket looks dead to others.
+    let _turn = Turn::take(path).map_err(fail)?;
     let listener = match bind_for_owner(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_stale(what, path)?;
+            check_dead(what, path)?;
+            fs::remove_file(path).map_err(fail)?;
             bind_for_owner(path).map_err(fail)?
         }
         result => result.map_err(fail)?,
@@ -127,7 +130,7 @@ fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), Sock
     Ok((listener, file))
 }
 
-/// Binds a socket to which only its owner can connect, whatever the process's mask is. No share is served meanwhile.
+/// Binds a socket to which only its owner can connect, whatever the process's mask is. The keeper has no other thread that makes files.
 fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
     let mask = umask(Mode::RWXG | Mode::RWXO);
     let listener = UnixListener::bind(path);
@@ -135,26 +138,59 @@ fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-/// Removes a socket that nobody listens at any more.
-fn remove_stale(what: SocketUse, path: &Path) -> Result<(), SocketError> {
-    let fail = |source| SocketError::Bind {
+/// The right to put a socket at a path: the lock of a file beside it, which is there for as long. Others who start at the same path
+/// wait, or would take away what the first of them has put there.
+#[derive(Debug)]
+struct Turn {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Turn {
+    fn take(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        loop {
+            let mut options = File::options();
+            options.write(true).create(true).truncate(false);
+            options.custom_flags(libc::O_NOFOLLOW).mode(0o600);
+            let file = options.open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Whoever had it before has removed it, and the next may have made a new one.
+            let ours = file.metadata()?;
+            match fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    return Ok(Self { path, _file: file });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a path is a socket that nobody listens at.
+fn check_dead(what: SocketUse, path: &Path) -> Result<(), SocketError> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| SocketError::Bind {
         path: path.to_owned(),
         what,
         source,
-    };
-    let metadata = fs::symlink_metadata(path).map_err(fail)?;
+    })?;
+    let path = path.to_owned();
     if !metadata.file_type().is_socket() {
-        let path = path.to_owned();
         return Err(SocketError::NoSocket { path, what });
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(fail)
-        }
-        _ => Err(SocketError::InUse {
-            path: path.to_owned(),
-            what,
-        }),
+    match UnixStream::connect(&path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        _ => Err(SocketError::InUse { path, what }),
     }
 }
 
@@ -210,6 +246,33 @@ mod tests {
         assert!(UnixStream::connect(&path).is_ok());
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_many_who_find_a_dead_socket_one_gets_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v");
+        for _ in 0..20 {
+            drop(UnixListener::bind(&path).unwrap());
+            let starters: Vec<_> = (0..4)
+                .map(|_| {
+                    let path = path.clone();
+                    std::thread::spawn(move || listen_at(&path))
+                })
+                .collect();
+            let all = starters.into_iter().map(|starter| starter.join().unwrap());
+            let got: Vec<_> = all.flatten().collect();
+            let [(one, _)] = &got[..] else {
+                panic!("{got:?}");
+            };
+            let client = UnixStream::connect(&path).unwrap();
+            one.accept().unwrap();
+            drop(client);
+            // No lock is left, and no socket in the end.
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            drop(got);
+            assert!(!path.exists());
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Timeline {
     start: Instant,
     /// Nanoseconds since the start; 0 is "not reached".
     reached: [AtomicU64; STAGES.len()],
+    /// Processor time that the process had used before its start began, and what whoever started it used for that.
+    cpu: (Duration, Duration),
     print: bool,
     printed: Once,
 }
@@ -52,9 +54,27 @@ impl Timeline {
         Self {
             start: now.checked_sub(used).unwrap_or(now),
             reached: Default::default(),
+            cpu: Default::default(),
             print: false,
             printed: Once::new(),
         }
+    }
+
+    /// Counts from a moment that whoever started the process has noted, in microseconds of the monotonic clock. One that is still to come
+    /// is not believed.
+    pub fn begin_at(&mut self, microseconds: u64) {
+        let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+        let age = now.checked_sub(Duration::from_micros(microseconds));
+        if let Some(start) = age.and_then(|age| Instant::now().checked_sub(age)) {
+            self.start = start;
+        }
+    }
+
+    /// Notes how much processor time, in microseconds, the process had used when its start began, and its `parent` used for it.
+    pub fn count_cpu(&mut self, own: Option<u64>, parent: Option<u64>) {
+        let time =
+            |microseconds: Option<u64>| Duration::from_micros(microseconds.unwrap_or_default());
+        self.cpu = (time(own), time(parent));
     }
 
     /// Print the stages to standard error, as soon as the agent is ready or the machine ends.
@@ -84,11 +104,13 @@ impl Timeline {
         }
     }
 
-    /// How old the process is, and how long it was on a CPU.
+    /// How long ago the start began, and how long it was on a CPU.
     #[must_use]
     pub fn elapsed(&self) -> (Duration, Duration) {
         let used = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime));
-        (self.start.elapsed(), used.unwrap_or_default())
+        let (before, parent) = self.cpu;
+        let used = used.unwrap_or_default().saturating_sub(before);
+        (self.start.elapsed(), used.saturating_add(parent))
     }
 
     /// Names of the stages that were reached, and their times in milliseconds.
@@ -136,6 +158,23 @@ fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_start_is_when_and_cost_what_it_is_said_to() {
+        let mut timeline = Timeline::start();
+        let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap();
+        let second = Duration::from_secs(1);
+        timeline.begin_at(u64::try_from((now - second).as_micros()).unwrap());
+        timeline.count_cpu(None, Some(2_000_000));
+        let (wall, cpu) = timeline.elapsed();
+        assert!(wall >= second && cpu >= 2 * second, "{wall:?} {cpu:?}");
+        // More than there was is not taken off.
+        timeline.count_cpu(Some(u64::MAX), None);
+        assert_eq!(timeline.elapsed().1, Duration::ZERO);
+        // A start that is still to come is none.
+        timeline.begin_at(u64::MAX);
+        assert!(timeline.elapsed().0 >= second);
+    }
 
     #[test]
     fn a_stage_counts_once_and_in_order() {

@@ -16,8 +16,11 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use crate::affinity::CpuSet;
 use crate::bus::Bus;
 use crate::ending::Ending;
+use crate::error::with_sources;
 use crate::gate::{Gate, Passage};
 use crate::metrics::exits::{Exit, Exits};
+use crate::sandbox::Confinement;
+use crate::sandbox::seccomp::Kind;
 use crate::timeline::{Stage, Timeline};
 use crate::virtio::Mappings;
 use crate::{emulate, kick};
@@ -80,7 +83,11 @@ impl Vcpu {
     ///
     /// # Errors
     /// If the host has no thread for it.
-    pub(crate) fn start(mut self, alive: Sender<()>) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn start(
+        mut self,
+        alive: Sender<()>,
+        confinement: Confinement,
+    ) -> io::Result<JoinHandle<()>> {
         thread::Builder::new()
             .name(format!("vcpu{}", self.index))
             .stack_size(STACK)
@@ -92,7 +99,13 @@ impl Vcpu {
                     self.shared.ending.announce_with(ExitCause::Failure, detail);
                 }
                 kick::arm(&mut self.fd);
-                self.run();
+                match confinement.enter(Kind::Vcpu) {
+                    Ok(()) => self.run(),
+                    Err(error) => {
+                        let detail = with_sources(&error);
+                        self.shared.ending.announce_with(ExitCause::Failure, detail);
+                    }
+                }
                 kick::disarm();
                 drop(guard);
                 drop(self);
@@ -117,10 +130,11 @@ impl Vcpu {
 
     /// Runs until the machine ends or somebody says stop.
     fn run(&mut self) {
-        if self.index == 0 {
-            self.shared.timeline.mark(Stage::FirstEntry);
-        }
+        let mut first = self.index == 0;
         while self.may_enter() {
+            if std::mem::take(&mut first) {
+                self.shared.timeline.mark(Stage::FirstEntry);
+            }
             let Shared {
                 ports,
                 mmio,

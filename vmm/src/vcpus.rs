@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::StartError;
 use crate::gate::Gate;
 use crate::kick;
+use crate::sandbox::Confinement;
 use crate::vcpu::Vcpu;
 
 /// How long vCPUs may take to come out of the guest. On a busy host one does not run for a while.
@@ -35,7 +36,11 @@ impl Vcpus {
     ///
     /// # Errors
     /// If the host has no threads for them. Those that run already are stopped.
-    pub(crate) fn start(vcpus: Vec<Vcpu>, gate: Arc<Gate>) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        vcpus: Vec<Vcpu>,
+        gate: Arc<Gate>,
+        confinement: &Confinement,
+    ) -> Result<Self, StartError> {
         kick::prepare();
         let (alive, all_out) = mpsc::channel();
         let mut started = Self {
@@ -44,7 +49,7 @@ impl Vcpus {
             all_out,
         };
         for vcpu in vcpus {
-            match vcpu.start(alive.clone()) {
+            match vcpu.start(alive.clone(), confinement.clone()) {
                 Ok(thread) => started.threads.push(thread),
                 Err(error) => {
                     drop(alive);

@@ -10,6 +10,7 @@ mod kernel;
 mod lint;
 mod paths;
 mod process;
+mod seccomp;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure Hull and its peers side by side
     Bench(bench::Args),
+    /// Tell which system calls hull-vmm allows itself and no test makes
+    Seccomp(seccomp::Args),
     /// Check formatting, clippy and licences
     Lint,
     /// Install Hull below a prefix
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Seccomp(args) => seccomp::run(&args),
         Command::Lint => lint::run(),
         Command::Install(args) => install::run(&args),
     }

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use hull_vm_api::Server;
 use hull_vm_api::config::HostPath;
 use hull_vm_api::server::{Calls, Limits, RequestCounts, Requests, ServerThread};
+use hull_vm_api::{ExitCause, Server};
 
 use super::opening::Opener;
-use crate::error::StartError;
+use crate::error::{StartError, with_sources};
+use crate::sandbox::seccomp::{self, Filters, Kind};
 use crate::socket::{self, SocketFile, SocketUse};
 
 /// An API that is served.
@@ -34,12 +35,16 @@ impl Api {
         path: &HostPath,
         opener: &Opener,
         limits: Limits,
+        filter: seccomp::Level,
     ) -> Result<Self, StartError> {
         let (listener, socket) = socket::listen(SocketUse::Api, path, opener)?;
+        let filters = Filters::new(filter, &[Kind::Api]);
+        let filters = filters.map_err(StartError::host("a seccomp filter"))?;
         let serve = || -> io::Result<_> {
             let (server, calls) = Server::new(listener, limits)?;
             let requests = server.counts();
-            Ok((calls, requests, server.spawn(|| {})?))
+            let server = server.spawn(move || confine(&filters))?;
+            Ok((calls, requests, server))
         };
         let (calls, requests, server) =
             serve().map_err(StartError::host("a thread for the API"))?;
@@ -62,6 +67,17 @@ impl Api {
     #[must_use]
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
+    }
+}
+
+/// There is no API without its filter.
+fn confine(filters: &Filters) {
+    if let Err(error) = filters.put_on(Kind::Api) {
+        eprintln!(
+            "hull-vmm: no seccomp filter for the API: {}",
+            with_sources(&error)
+        );
+        std::process::exit(ExitCause::NoResource.code().into());
     }
 }
 

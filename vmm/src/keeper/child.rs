@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -39,11 +39,12 @@ pub(crate) struct Child {
     status: Option<WaitStatus>,
 }
 
-/// Makes the machine's process, in new namespaces of these kinds. The caller must be the only thread of its process.
+/// Makes the machine's process, in new namespaces of these kinds and in this control group. The caller must be the only thread of its
+/// process.
 ///
 /// # Errors
 /// The host's answer.
-pub(crate) fn split(namespaces: libc::c_int) -> io::Result<Side> {
+pub(crate) fn split(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let (channel, inner_channel) = UnixStream::pair()?;
     let (asks, inner_asks) = socketpair(
         AddressFamily::UNIX,
@@ -51,7 +52,12 @@ pub(crate) fn split(namespaces: libc::c_int) -> io::Result<Side> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    match fork(namespaces)? {
+    let made = match (fork(namespaces, group), group) {
+        // The group cannot be entered so, or the kernel is too old for it.
+        (Err(_), Some(_)) => fork(namespaces, None),
+        (made, _) => made,
+    };
+    match made? {
         Some(pid) => Ok(Side::Keeper(
             Child {
                 handle: pidfd_open(pid, PidfdFlags::empty())?,
@@ -64,33 +70,51 @@ pub(crate) fn split(namespaces: libc::c_int) -> io::Result<Side> {
             },
         )),
         None => {
-            let ends = Ends {
+            // The keeper's ends are closed with all else.
+            std::mem::forget((channel, asks));
+            Ok(Side::Machine(Ends {
                 channel: inner_channel.into(),
                 asks: inner_asks,
-            };
-            // What this process was copied with is none of its business.
-            let kept = [ends.channel.as_raw_fd(), ends.asks.as_raw_fd()];
-            std::mem::forget((channel, asks));
-            close_all_but(kept)?;
-            Ok(Side::Machine(ends))
+            }))
         }
     }
 }
 
+/// `CLONE_INTO_CGROUP` of Linux, which libc has as a number that does not fit.
+const INTO_GROUP: u64 = 1 << 33;
+
 /// A copy of this process; its id in the original, nothing in the copy.
-fn fork(namespaces: libc::c_int) -> io::Result<Option<Pid>> {
-    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+fn fork(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Pid>> {
+    // SAFETY: plain data, for which all zeros is a fork without any wish.
+    let mut wanted: libc::clone_args = unsafe { std::mem::zeroed() };
+    wanted.flags = namespaces;
+    wanted.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(group) = group {
+        wanted.flags |= INTO_GROUP;
+        wanted.cgroup = u64::try_from(group.as_raw_fd()).unwrap_or_default();
+    }
     // SAFETY: without CLONE_VM and with no stack of its own the copy goes on here with memory of its own, as after fork(2). There is no
     // other thread that could hold a lock, so everything goes on to work in it.
-    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let mut result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut wanted, size_of_val(&wanted)) };
+    if result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
+        // Some filters of container engines know only the older call.
+        let flags = namespaces | wanted.exit_signal;
+        // SAFETY: as above.
+        result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    }
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(i32::try_from(result).ok().and_then(Pid::from_raw))
 }
 
-/// Closes every descriptor but standard input, output, error and these.
-fn close_all_but(mut kept: [RawFd; 2]) -> io::Result<()> {
+/// Closes every descriptor but standard input, output, error and these: what this process was copied with is none of its business.
+///
+/// # Errors
+/// The host's answer.
+pub(crate) fn close_all_but(ends: &Ends) -> io::Result<()> {
+    let mut kept = [ends.channel.as_raw_fd(), ends.asks.as_raw_fd()];
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().chain([RawFd::MAX]) {

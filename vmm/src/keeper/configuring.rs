@@ -46,7 +46,7 @@ impl Keeper<'_> {
             Ok(Step::Start(config)) => {
                 let before = Box::new(builder.clone());
                 let (draft, metadata) = builder.clone().into_parts();
-                self.order(*config, draft, &metadata)?;
+                self.order(*config, draft, &metadata, false)?;
                 let asked = Some((call, before));
                 return Ok(Some(Starting { asked }));
             }
@@ -62,7 +62,7 @@ impl Keeper<'_> {
         Ok(None)
     }
 
-    /// Orders a machine.
+    /// Orders a machine, which may be the only one that can be tried.
     ///
     /// # Errors
     /// If the machine's process is gone.
@@ -71,11 +71,13 @@ impl Keeper<'_> {
         config: VmConfig,
         draft: Draft,
         metadata: &Metadata,
+        only: bool,
     ) -> Result<(), Gone> {
         self.broker.grant(config.host_paths());
         self.draft = draft.clone();
         let start = Start {
             config,
+            only,
             draft,
             metadata: metadata.value().clone(),
             metadata_limit: metadata.limit(),

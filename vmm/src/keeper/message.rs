@@ -28,6 +28,8 @@ pub(crate) enum Order {
 pub(crate) struct Start {
     /// What it is.
     pub(crate) config: VmConfig,
+    /// If it does not start, there will be no other.
+    pub(crate) only: bool,
     /// The same with what does not belong to the machine.
     pub(crate) draft: Draft,
     /// What its guest can ask for.

@@ -39,6 +39,7 @@ use message::{Ended, Failure, Forwarded, Order, Report};
 use crate::error::StartError;
 use crate::metrics::Figures;
 use crate::outside::{Outside, Wish};
+use crate::sandbox::{Cgroups, seccomp};
 
 /// How long the machine's process may take to end after it was told to, or said that it does.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
@@ -59,6 +60,10 @@ pub(crate) struct Keeper<'a> {
     pub(crate) figures: Figures,
     /// What was started.
     pub(crate) draft: Draft,
+    /// The machine's control groups, which go with this.
+    pub(crate) cgroups: Cgroups,
+    /// How much of its system calls is looked at.
+    pub(crate) filter: seccomp::Level,
 }
 
 /// What there is to start.
@@ -114,12 +119,14 @@ impl Keeper<'_> {
             Plan::Api(builder) => Stage::Configuring(builder),
             Plan::Config(config, metadata) => {
                 let draft = (*config).clone().into();
-                if let Err(gone) = self.order(*config, draft, &metadata) {
+                if let Err(gone) = self.order(*config, draft, &metadata, true) {
                     return Ok(Err(gone));
                 }
                 Stage::Starting(Starting { asked: None })
             }
         };
+        // From here on the machine works by itself; what is left to do does not hold it up.
+        self.settle()?;
         // Until when the machine may take to end, once it was told to.
         let mut last: Option<(Instant, ExitCause)> = None;
         loop {
@@ -150,6 +157,20 @@ impl Keeper<'_> {
         }
     }
 
+    /// Gives up what the keeper does not need, and cleans up behind keepers that were killed.
+    fn settle(&self) -> Result<(), StartError> {
+        self.cgroups.sweep();
+        if !self.cgroups.is_there() {
+            tracing::debug!(
+                "there is no control group in which this process may make one for the machine"
+            );
+        }
+        let filters = seccomp::Filters::new(self.filter, &[seccomp::Kind::Keeper]);
+        let filters = filters.map_err(StartError::host("a seccomp filter"))?;
+        let put_on = filters.put_on(seccomp::Kind::Keeper);
+        put_on.map_err(StartError::host("a seccomp filter"))
+    }
+
     /// Waits until there is something to do.
     fn wait(&self, stage: &Stage, until: Option<Instant>) -> Result<Ready, StartError> {
         let mut fds = vec![
@@ -176,17 +197,21 @@ impl Keeper<'_> {
 
     /// Does what there is to do; the end, if that is it.
     fn turn(&mut self, stage: &mut Stage, ready: &Ready) -> Result<Option<Ended>, Gone> {
-        if ready.asks {
-            self.broker.serve().map_err(Gone)?;
-        }
-        if ready.reports {
-            self.channel.flush().map_err(Gone)?;
+        let asked = match ready.asks {
+            true => self.broker.serve(),
+            false => Ok(()),
+        };
+        if ready.reports || asked.is_err() {
+            let flushed = self.channel.flush();
+            // A process that is gone has said before how it ended, and that it had started.
             while let Some(report) = self.channel.receive().map_err(Gone)? {
                 if let Some(ended) = self.take(report, stage)? {
                     return Ok(Some(ended));
                 }
             }
+            flushed.map_err(Gone)?;
         }
+        asked.map_err(Gone)?;
         while let Some(call) = self.next_call(stage) {
             if let Some(api) = &self.api {
                 self.figures.requests(api.requests());
@@ -252,7 +277,14 @@ impl Keeper<'_> {
                     call.answer(answer.map(|body| body.map_or(Reply::Done, reply)));
                 }
             }
-            (Report::Ended(ended), Stage::Running(_)) => return Ok(Some(ended)),
+            (Report::Ended(ended), stage) => {
+                if let (Ended::Failed(failure), Stage::Starting(starting)) = (&ended, stage)
+                    && let Some((call, _)) = starting.asked.take()
+                {
+                    call.answer(Err(not_started(&failure.sentence)));
+                }
+                return Ok(Some(ended));
+            }
             _ => return Err(Gone(io::ErrorKind::InvalidData.into())),
         }
         Ok(None)

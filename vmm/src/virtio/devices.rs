@@ -17,6 +17,7 @@ use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
 use crate::relay::{self, Relay};
+use crate::sandbox::Fence;
 use crate::timeline::{Stage, Timeline};
 
 /// A device, and what changes its rate limits.
@@ -27,6 +28,8 @@ pub(super) struct Made {
     pub(super) rates: Vec<RateControl>,
     /// How many threads it gets; none if the machine's own event loop is to run it, because nothing that it does can take long.
     pub(super) threads: usize,
+    /// What a share's thread stays in.
+    pub(super) fence: Option<Fence>,
 }
 
 impl Made {
@@ -36,6 +39,7 @@ impl Made {
             device: Box::new(device),
             rates: Vec::new(),
             threads: 0,
+            fence: None,
         }
     }
 }
@@ -111,6 +115,7 @@ fn entropy(config: &Entropy) -> Result<Made, StartError> {
         rates: vec![entropy.rate_control()],
         device: Box::new(entropy),
         threads: 0,
+        fence: None,
     })
 }
 
@@ -156,8 +161,8 @@ fn console(
         Some(path) => Some(files.open("console.input_path", path, Access::Read)?.into()),
         None => None,
     };
-    let (output, relay) =
-        relay::output("console", output).map_err(StartError::host("a thread for the console"))?;
+    let (output, relay) = relay::output("console", output, Some(files.confinement()))
+        .map_err(StartError::host("a thread for the console"))?;
     let mut console = Console::new(ConsoleBackend { output, input })?;
     if let (Some(rows), Some(columns)) = (config.rows, config.columns) {
         console.set_size(ConsoleSize { columns, rows });

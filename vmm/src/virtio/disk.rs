@@ -48,6 +48,7 @@ pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
         device: Box::new(block),
         // Each queue can occupy one, and one is for errands.
         threads: usize::from(drive.queues) + 1,
+        fence: None,
     })
 }
 

@@ -130,6 +130,7 @@ impl Extra {
             rates: vec![device.rate_control()],
             device: Box::new(device),
             threads: 1,
+            fence: None,
         })
     }
 
@@ -151,6 +152,7 @@ impl Extra {
             device: Box::new(Mem::new(config, Box::new(slots))?),
             rates: Vec::new(),
             threads: 0,
+            fence: None,
         })
     }
 

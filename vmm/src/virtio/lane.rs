@@ -23,6 +23,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, EventFd};
 
 use super::Mappings;
 use crate::ending::Ending;
+use crate::error::with_sources;
+use crate::sandbox::SandboxError;
 
 /// How long threads may take to end.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -56,7 +58,8 @@ struct Shared {
 }
 
 impl Lane {
-    /// Starts so many threads of a device, which hold on to what the device works with. If one fails later, the machine ends.
+    /// Starts so many threads of a device, each of which calls `enter` first and holds on to what the device works with. If one fails
+    /// later, the machine ends.
     ///
     /// # Errors
     /// If the host has no threads or no descriptors for it.
@@ -65,9 +68,11 @@ impl Lane {
         threads: usize,
         held: (Arc<MmioTransport>, Mappings),
         ending: &Arc<Ending>,
+        enter: impl Fn() -> Result<(), SandboxError> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (transport, mappings) = held;
         let shared = Arc::new(Shared::new(transport)?);
+        let enter = Arc::new(enter);
         let (alive, out) = mpsc::channel::<()>();
         let short = name.get(..MAX_NAME).unwrap_or(name);
         let lane = Self {
@@ -78,9 +83,13 @@ impl Lane {
         for _ in 0..threads {
             let (shared, mappings) = (shared.clone(), mappings.clone());
             let (alive, ending) = (alive.clone(), ending.clone());
+            let enter = enter.clone();
             let thread = thread::Builder::new().name(short.to_owned());
             thread.spawn(move || {
                 let guard = Unwinding(ending.clone());
+                if let Err(error) = enter() {
+                    return ending.announce_with(ExitCause::Failure, with_sources(&error));
+                }
                 if let Err(error) = shared.run() {
                     let detail = format!("the event loop of a device failed: {error}");
                     ending.announce_with(ExitCause::Failure, detail);
@@ -243,7 +252,8 @@ mod tests {
         let transport =
             MmioTransport::new(device, GuestMemory::new(), Arc::new(NoInterrupt)).unwrap();
         let held = (Arc::new(transport), Arc::from([]));
-        Lane::start("test", threads, held, &Arc::new(Ending::new().unwrap())).unwrap()
+        let ending = Arc::new(Ending::new().unwrap());
+        Lane::start("test", threads, held, &ending, || Ok(())).unwrap()
     }
 
     #[test]

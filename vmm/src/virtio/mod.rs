@@ -38,6 +38,8 @@ use crate::kvm::KvmError;
 use crate::legacy::IrqLine;
 use crate::metrics::{InterruptCounters, Source};
 use crate::relay::Relay;
+use crate::sandbox::seccomp::Kind;
+use crate::sandbox::{Confinement, Fence};
 use crate::timeline::Timeline;
 use devices::Made;
 use lane::Lane;
@@ -84,6 +86,8 @@ struct Attached {
     rates: Vec<RateControl>,
     metrics: Arc<dyn Metrics>,
     threads: usize,
+    /// What its threads stay in, if it serves a share.
+    fence: Option<Arc<Fence>>,
     /// The threads of a device that has some.
     lane: Option<Lane>,
 }
@@ -126,6 +130,7 @@ impl Virtio {
                 rates: made.rates,
                 metrics,
                 threads: made.threads,
+                fence: made.fence.map(Arc::new),
                 lane: None,
             });
         }
@@ -192,18 +197,49 @@ impl Virtio {
         self.mappings.clone()
     }
 
-    /// Gives threads to devices whose backends can be slow.
+    /// Gives threads to shares, which keep more rights than others and so come first.
     ///
     /// # Errors
     /// If the host has none.
-    pub(crate) fn start_lanes(&mut self, ending: &Arc<Ending>) -> Result<(), StartError> {
+    pub(crate) fn start_shares(
+        &mut self,
+        ending: &Arc<Ending>,
+        confinement: &Confinement,
+    ) -> Result<(), StartError> {
+        self.start_some(ending, confinement, true)
+    }
+
+    /// Gives threads to the other devices whose backends can be slow.
+    ///
+    /// # Errors
+    /// If the host has none.
+    pub(crate) fn start_lanes(
+        &mut self,
+        ending: &Arc<Ending>,
+        confinement: &Confinement,
+    ) -> Result<(), StartError> {
+        self.start_some(ending, confinement, false)
+    }
+
+    fn start_some(
+        &mut self,
+        ending: &Arc<Ending>,
+        confinement: &Confinement,
+        shares: bool,
+    ) -> Result<(), StartError> {
         for device in &mut self.attached {
-            if device.threads == 0 {
+            if device.threads == 0 || device.fence.is_some() != shares {
                 continue;
             }
             let name = device.name.to_string();
             let held = (device.transport.clone(), self.mappings.clone());
-            let lane = Lane::start(&name, device.threads, held, ending);
+            let confinement = confinement.clone();
+            let fence = device.fence.clone();
+            let enter = move || match &fence {
+                Some(fence) => confinement.enter_share(fence),
+                None => confinement.enter(Kind::Lane),
+            };
+            let lane = Lane::start(&name, device.threads, held, ending, enter);
             device.lane = Some(lane.map_err(StartError::host("a thread for a device"))?);
         }
         Ok(())

@@ -61,6 +61,7 @@ pub(super) fn make(
         rates: vec![net.rx_limit(), net.tx_limit()],
         device: Box::new(net),
         threads: 1,
+        fence: None,
     })
 }
 

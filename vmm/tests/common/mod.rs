@@ -53,6 +53,12 @@ pub(crate) fn guest_file(name: &str) -> PathBuf {
     path
 }
 
+/// The program, or what `cargo xtask seccomp` runs in its place to see what it does.
+fn program() -> std::ffi::OsString {
+    let wrapper = std::env::var_os("HULL_VMM_WRAPPER");
+    wrapper.unwrap_or_else(|| env!("CARGO_BIN_EXE_hull-vmm").into())
+}
+
 /// A machine to be started, with a directory of its own.
 #[derive(Debug)]
 pub(crate) struct Vm {
@@ -114,7 +120,7 @@ impl Vm {
     pub(crate) fn command(&self) -> Command {
         let file = self.path("config.json");
         fs::write(&file, self.config.to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        let mut command = Command::new(program());
         command.args(["--no-api", "--config-file"]).arg(file);
         command.arg("--metrics-path").arg(self.path("metrics"));
         command.args(&self.args);
@@ -132,10 +138,10 @@ impl Vm {
         let socket = self.path("api");
         let mut command = if self.own_network {
             let mut command = Command::new("unshare");
-            command.args(["--net", env!("CARGO_BIN_EXE_hull-vmm")]);
+            command.arg("--net").arg(program());
             command
         } else {
-            Command::new(env!("CARGO_BIN_EXE_hull-vmm"))
+            Command::new(program())
         };
         command.arg("--api-sock").arg(&socket).args(&self.args);
         if configured == Configured::ByFile {
@@ -152,7 +158,7 @@ impl Vm {
 
     /// Runs the program with other arguments to its end.
     pub(crate) fn command_with(&self, args: &[&str]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hull-vmm"));
+        let mut command = Command::new(program());
         command.args(args).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running(Some(command.spawn().unwrap())).end()

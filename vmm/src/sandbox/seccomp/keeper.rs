@@ -1,0 +1,39 @@
+//! The keeper's own thread: it opens what was named, and waits for the machine's process and for people.
+
+use super::api::FIONBIO;
+use super::call::{Call, call, is};
+use super::common;
+
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, OWN];
+
+/// `TUNSETIFF` of Linux: takes a TAP device by its name.
+const TUNSETIFF: u32 = 0x4004_54ca;
+
+const OWN: &[Call] = &[
+    // Files and directories.
+    call!(SYS_openat),
+    call!(SYS_statx),
+    call!(SYS_unlink),
+    call!(SYS_rmdir),
+    call!(SYS_flock),
+    call!(SYS_umask),
+    call!(
+        SYS_fcntl,
+        &[&[is(1, libc::F_DUPFD_CLOEXEC.cast_unsigned())]]
+    ),
+    call!(SYS_ioctl, &[&[is(1, FIONBIO)], &[is(1, TUNSETIFF)]]),
+    // Unix sockets: the vsock device's, and services behind its ports.
+    call!(SYS_socket, &[&[is(0, libc::AF_UNIX.cast_unsigned())]]),
+    call!(SYS_bind),
+    call!(SYS_listen),
+    call!(SYS_connect),
+    call!(SYS_getsockname),
+    // The machine's process.
+    call!(SYS_recvfrom),
+    call!(SYS_sendmsg),
+    call!(
+        SYS_pidfd_send_signal,
+        &[&[is(1, libc::SIGKILL.cast_unsigned())]]
+    ),
+    call!(SYS_wait4),
+];

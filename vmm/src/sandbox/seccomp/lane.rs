@@ -1,0 +1,49 @@
+//! A device with a thread of its own: a disk or a network interface.
+
+use super::call::{Arg, Call, call, is};
+use super::{common, devices};
+
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, OWN];
+
+/// `BLKGETSIZE64` of Linux: the size of a disk.
+const BLKGETSIZE64: u32 = 0x8008_1272;
+/// `TUNSETOFFLOAD` of Linux.
+const TUNSETOFFLOAD: u32 = 0x4004_54d0;
+/// `TUNSETVNETHDRSZ` of Linux.
+const TUNSETVNETHDRSZ: u32 = 0x4004_54d8;
+/// `TUNSETQUEUE` of Linux.
+const TUNSETQUEUE: u32 = 0x4004_54d9;
+/// `TUNGETIFF` of Linux.
+const TUNGETIFF: u32 = 0x8004_54d2;
+
+/// What a network interface asks of a TAP that is its own already.
+pub(super) const TAP: &[&[Arg]] = &[
+    &[is(1, TUNSETOFFLOAD)],
+    &[is(1, TUNSETVNETHDRSZ)],
+    &[is(1, TUNSETQUEUE)],
+    &[is(1, TUNGETIFF)],
+];
+
+/// `IORING_REGISTER_FILES` and its opposite: a disk's ring gets another file.
+pub(super) const FILES: &[&[Arg]] = &[&[is(1, 2)], &[is(1, 3)]];
+
+pub(super) const OWN: &[Call] = &[
+    // A disk that is put in the place of another: asked for, locked, measured.
+    call!(SYS_recvmsg),
+    call!(SYS_flock),
+    call!(SYS_fstatfs),
+    call!(SYS_ioctl, TAP),
+    call!(SYS_ioctl, &[&[is(1, BLKGETSIZE64)]]),
+    // Persistent memory.
+    call!(SYS_msync),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register, FILES),
+    call!(
+        SYS_fcntl,
+        &[
+            &[is(1, libc::F_GETFL.cast_unsigned())],
+            &[is(1, libc::F_SETFL.cast_unsigned())],
+            &[is(1, libc::F_DUPFD_CLOEXEC.cast_unsigned())],
+        ]
+    ),
+];
