@@ -41,16 +41,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )
     })?;
 
-    // Two builds at once would take twice as long each; the second finds the first one's result.
-    let lock = File::create(cache.join("lock")).context("cannot open the lock of the cache")?;
-    if lock.try_lock().is_err() {
-        println!("Waiting for another build of the guest kernel");
-        lock.lock()
-            .context("cannot wait for another build of the kernel")?;
-    }
     let entry = cache.join(inputs.key()?);
     if !entry.is_dir() {
-        build::build(&inputs, args.jobs, &cache, &entry)?;
+        // Two builds at once would take twice as long each; the second finds the first one's result.
+        let lock = File::create(cache.join("lock")).context("cannot open the lock of the cache")?;
+        if lock.try_lock().is_err() {
+            println!("Waiting for another build of the guest kernel");
+            lock.lock()
+                .context("cannot wait for another build of the kernel")?;
+        }
+        if !entry.is_dir() {
+            build::build(&inputs, args.jobs, &cache, &entry)?;
+        }
     }
 
     let output = args.output.clone().unwrap_or_else(paths::guest);
