@@ -16,24 +16,48 @@ use sha2::{Digest, Sha256};
 
 #[test]
 fn debian_equals_what_umoci_unpacks() {
-    compare("debian");
+    let Some(found) = compare("debian") else {
+        return;
+    };
+    // What would be easy to lose is there to be compared.
+    let ping = capability(&found[Path::new("usr/bin/ping")]);
+    assert_eq!(ping, Some(1 << 13), "CAP_NET_RAW");
+    assert_ne!(found[Path::new("usr/bin/sudo")].mode & 0o4000, 0);
+    assert_ne!(found[Path::new("usr/bin/su")].mode & 0o4000, 0);
 }
 
 #[test]
 fn layers_over_layers_equal_what_umoci_unpacks() {
-    compare("debian-app");
+    let Some(found) = compare("debian-app") else {
+        return;
+    };
+    let capable = capability(&found[Path::new("srv/capable")]);
+    assert_eq!(capable, Some(1 << 10), "CAP_NET_BIND_SERVICE");
+    let null = &found[Path::new("srv/null")];
+    assert_eq!(null.device, rustix::fs::makedev(1, 3));
+    assert_eq!(null.mode, 0o20666);
+    // Those of the layer below are still there.
+    assert!(capability(&found[Path::new("usr/bin/ping")]).is_some());
+}
+
+/// The first word of permitted capabilities of a file that has some.
+fn capability(file: &Found) -> Option<u32> {
+    let mut xattrs = file.xattrs.iter();
+    let (_, value) = xattrs.find(|(name, _)| name == "security.capability")?;
+    value
+        .get(4..)?
+        .first_chunk()
+        .map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 #[test]
 fn busybox_equals_what_umoci_unpacks() {
-    compare("busybox");
+    let _ = compare("busybox");
 }
 
-/// Imports the image, mounts the result and compares it with umoci's.
-fn compare(name: &str) {
-    let Some(layout) = layout(name) else {
-        return;
-    };
+/// Imports the image, mounts the result and compares it with umoci's. Returns what is in it.
+fn compare(name: &str) -> Option<BTreeMap<PathBuf, Found>> {
+    let layout = layout(name)?;
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let disk = disk(&layout, scratch.path());
     let fsck = run("fsck.erofs", &[disk.as_os_str()]);
@@ -58,6 +82,7 @@ fn compare(name: &str) {
         .filter(|p| !expected.contains_key(*p))
         .collect();
     assert!(more.is_empty(), "these are too many: {more:?}");
+    Some(found)
 }
 
 /// The OCI layout of an image, if all that the comparison needs is here.

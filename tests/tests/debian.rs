@@ -77,6 +77,42 @@ fn sixteen_megabytes_go_through_the_writable_disk_unchanged() {
     home.assert_clean();
 }
 
+/// What a program gains by its file, it gains in the container: by its owner, and by capabilities.
+#[test]
+fn set_user_id_programs_and_file_capabilities_work() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("debian-app");
+    let script = "stat -c '%A %U %n' /usr/bin/sudo /bin/su; getcap /usr/bin/ping /srv/capable
+        stat -c '%F %t,%T %a %n' /srv/null; echo gone > /srv/null; wc -c < /srv/null
+        echo 'nobody ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/nobody
+        as='setpriv --reuid nobody --regid nogroup --clear-groups'
+        $as sudo -n id -u
+        # Nobody may ping without a capability then; a copy of the program has none.
+        echo 1 0 > /proc/sys/net/ipv4/ping_group_range
+        cp /usr/bin/ping /tmp/ping
+        $as ping -q -c 1 127.0.0.1 > /dev/null; echo $?
+        $as /tmp/ping -q -c 1 127.0.0.1 2>&1 | grep -c 'not permitted'";
+    let output = home.run(&[
+        "run",
+        "--rm",
+        "--privileged",
+        "debian-app",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let expected = "-rwsr-xr-x root /usr/bin/sudo\n-rwsr-xr-x root /bin/su\n\
+        /usr/bin/ping cap_net_raw=ep\n/srv/capable cap_net_bind_service=p\n\
+        character special file 1,3 666 /srv/null\n0\n\
+        0\n\
+        0\n\
+        1\n";
+    assert_eq!(output.text(), expected, "{}", output.stderr);
+    home.assert_clean();
+}
+
 /// The bytes that the image store takes on disk.
 fn stored(home: &Home) -> u64 {
     fn size(path: &std::path::Path) -> u64 {

@@ -1,5 +1,5 @@
 //! The image `debian-app`: `debian` and one small layer, as an application's image has it. The layer also has
-//! one of each thing that only exists between layers.
+//! one of each thing that only exists between layers, and of those that only root can make.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const PROGRAM: &str =
 
 pub(super) fn inputs() -> Result<Vec<u8>> {
     let mut inputs = debian::inputs()?;
-    inputs.extend(b"app 1");
+    inputs.extend(b"app 2");
     inputs.extend(PROGRAM.as_bytes());
     Ok(inputs)
 }
@@ -40,6 +40,9 @@ pub(super) fn make(dir: &Path) -> Result<()> {
         // A second name for a file of the layer below.
         layer.hard_link("usr/local/bin/python", "usr/bin/python3.11")?;
         layer.symlink("srv/app", "/usr/local/bin/app")?;
+        // What only root can make: a capability (to bind low ports), and a device node.
+        layer.capable_file("srv/capable", b"#!/bin/true\n", 1 << 10)?;
+        layer.character_device("srv/null", (1, 3))?;
         layer.finish()?;
         Ok(())
     })?;

@@ -26,6 +26,28 @@ impl<W: Write> Layer<W> {
         Ok(self.0.append_data(&mut header, path, content)?)
     }
 
+    /// A file with `security.capability` as Linux 2.6.25 and newer have it (revision 2, `linux/capability.h`): these
+    /// may be gained, and are not effective at once.
+    pub(super) fn capable_file(
+        &mut self,
+        path: &str,
+        content: &[u8],
+        permitted: u32,
+    ) -> Result<()> {
+        let words = [0x0200_0000, permitted, 0, 0, 0_u32];
+        let value = words.map(u32::to_le_bytes).concat();
+        let name = "SCHILY.xattr.security.capability";
+        self.0.append_pax_extensions([(name, value.as_slice())])?;
+        self.file(path, 0o755, content)
+    }
+
+    pub(super) fn character_device(&mut self, path: &str, numbers: (u32, u32)) -> Result<()> {
+        let mut header = header(EntryType::Char, 0o666, 0);
+        header.set_device_major(numbers.0)?;
+        header.set_device_minor(numbers.1)?;
+        Ok(self.0.append_data(&mut header, path, &[][..])?)
+    }
+
     pub(super) fn hard_link(&mut self, path: &str, target: &str) -> Result<()> {
         let mut header = header(EntryType::Link, 0o755, 0);
         Ok(self.0.append_link(&mut header, path, target)?)
