@@ -79,6 +79,24 @@ impl Home {
         command
     }
 
+    /// `script`, in which `"$@"` is `hull ARGS...`, in a mount namespace of its own: what it mounts goes with it. Exits
+    /// with 77 where there are no such namespaces.
+    #[must_use]
+    pub fn hull_among_mounts(&self, script: &str, args: &[&str]) -> Command {
+        let hull = self.hull(args);
+        let mut command = Command::new("unshare");
+        // As another user than root one needs a user namespace for it.
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(hull.get_program()).args(hull.get_args());
+        for (name, value) in hull.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command
+    }
+
     /// Runs `hull ARGS...` to its end, with an empty standard input.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> Finished {
@@ -156,6 +174,12 @@ impl Home {
         }
     }
 
+    /// Sockets and other files of microVMs that are there now.
+    #[must_use]
+    pub fn runtime_files(&self) -> Vec<PathBuf> {
+        files(&self.runtime())
+    }
+
     /// Asserts that nothing runs, no socket or runtime file is left, and no container is known.
     ///
     /// # Panics
@@ -165,7 +189,7 @@ impl Home {
         self.wait_until_quiet();
         let containers = self.run(&["ps", "--all", "--quiet"]).success();
         assert_eq!(containers, "", "containers are left");
-        let left = files(&self.runtime());
+        let left = self.runtime_files();
         assert!(left.is_empty(), "left in the runtime directory: {left:?}");
         let left = files(&self.root().join("containers"));
         assert!(left.is_empty(), "left of containers: {left:?}");

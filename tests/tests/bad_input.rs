@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use hull_tests::{Home, kvm};
+use hull_tests::process::run;
+use hull_tests::{Home, image, kvm};
 
 #[test]
 fn commands_that_cannot_run_say_so_in_dockers_words() {
@@ -66,11 +67,11 @@ fn a_kernel_that_is_none_is_refused() {
     fs::write(guest.join("initramfs.cpio"), "not an initramfs").expect("a file");
     let mut command = home.hull(&["run", "--rm", "busybox", "true"]);
     command.env("HULL_GUEST_DIR", &guest);
-    hull_tests::process::run(&mut command).fails_with(125, &["kernel"]);
+    run(&mut command).fails_with(125, &["kernel"]);
 
     let mut command = home.hull(&["run", "--rm", "busybox", "true"]);
     command.env("HULL_GUEST_DIR", home.scratch().join("nowhere"));
-    hull_tests::process::run(&mut command).fails_with(125, &["vmlinux", "nowhere"]);
+    run(&mut command).fails_with(125, &["vmlinux", "nowhere"]);
     home.assert_clean();
 }
 
@@ -81,7 +82,7 @@ fn a_damaged_image_is_refused_and_nothing_of_it_is_kept() {
     let status = std::process::Command::new("cp")
         .args([
             "-rL",
-            &hull_tests::image("busybox").to_string_lossy(),
+            &image("busybox").to_string_lossy(),
             &copy.to_string_lossy(),
         ])
         .status();
@@ -107,5 +108,109 @@ fn a_damaged_image_is_refused_and_nothing_of_it_is_kept() {
     assert_eq!(home.run(&["image", "ls", "-q"]).success(), "");
     home.run(&["run", "--rm", "--pull", "never", "busybox", "true"])
         .fails_with(125, &["busybox"]);
+    home.assert_clean();
+}
+
+/// What is said of a failure is one sentence, in one line.
+#[track_caller]
+fn one_sentence(stderr: &str) {
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("hull: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn without_kvm_or_without_permission_a_run_says_what_to_do() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    // A /dev with everything else in it; and a device that may not be opened.
+    let missing = "d=$(mktemp -d) && mount -t tmpfs none $d || exit 77\n\
+        for n in null zero full random urandom tty; do touch $d/$n && mount --bind /dev/$n $d/$n; done\n\
+        ln -s /proc/self/fd $d/fd; mount --move $d /dev; rmdir $d\n\
+        exec \"$@\"\n";
+    let forbidden = "mount --bind /dev/kvm /dev/kvm || exit 77\n\
+        mount -o remount,bind,nodev,nosuid,noexec /dev/kvm || exit 77\n\
+        exec \"$@\"\n";
+    for known in [false, true] {
+        if known {
+            // Then it is the VMM that finds out and not the probe.
+            let _ = home.run(&["doctor"]).success();
+        }
+        for (script, words) in [
+            (missing, &["/dev/kvm"][..]),
+            (forbidden, &["/dev/kvm", "kvm"]),
+        ] {
+            let run_it = &["run", "--rm", "busybox", "true"];
+            let finished = run(&mut home.hull_among_mounts(script, run_it));
+            finished.fails_with(125, words);
+            one_sentence(&finished.stderr);
+            assert_eq!(finished.text(), "");
+            let doctor = run(&mut home.hull_among_mounts(script, &["doctor"]));
+            assert_eq!(doctor.code(), 1, "{}", doctor.text());
+        }
+    }
+    home.assert_clean();
+}
+
+#[test]
+fn a_failed_run_without_rm_leaves_a_container_that_was_never_started() {
+    if !kvm() {
+        return;
+    }
+    // As with Docker: it can be looked at, and has to be removed.
+    let home = Home::with_image("busybox");
+    home.run(&["run", "--name", "typo", "busybox", "no-such-command"])
+        .fails_with(127, &["no-such-command"]);
+    let listed = home.run(&["ps", "--all"]).success();
+    assert!(
+        listed.contains("typo") && listed.contains("Created"),
+        "{listed}"
+    );
+    assert_eq!(home.run(&["ps", "--quiet"]).success(), "");
+    home.wait_until_quiet();
+    let _ = home.run(&["rm", "typo"]).success();
+    home.assert_clean();
+}
+
+#[test]
+fn a_full_disk_of_the_container_is_an_error_of_the_program() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    // What a refused one has taken by then stays taken.
+    let script = "fallocate -l 1g /large || echo refused; rm /large; \
+        fallocate -l 20m /most && echo taken; \
+        dd if=/dev/zero of=/rest bs=64k count=320 2>&1 | grep -c 'No space left'; \
+        rm /most /rest; echo again > /small && cat /small";
+    for (size, words) in [
+        ("size=31m", "from 32m"),
+        ("size=2t", "from 32m"),
+        ("dm.basesize=1g", "basesize"),
+    ] {
+        let args = ["run", "--rm", "--storage-opt", size, "busybox", "true"];
+        home.run(&args).fails_with(125, &[words]);
+    }
+    let output = home.run(&[
+        "run",
+        "--rm",
+        "--storage-opt",
+        "size=32m",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(
+        output.text(),
+        "refused\ntaken\n1\nagain\n",
+        "{}",
+        output.stderr
+    );
+    assert_eq!(output.code(), 0);
     home.assert_clean();
 }

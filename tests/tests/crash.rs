@@ -1,8 +1,8 @@
 //! Processes that are killed at any moment leave no process, no socket and no locked state.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hull_tests::{Home, Running, kvm};
+use hull_tests::{Home, PATIENCE, Running, kvm};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn kill(pid: u32) {
@@ -72,4 +72,41 @@ fn a_client_killed_at_any_moment_leaves_nothing() {
         .run(&["run", "--rm", "--name", "victim", "busybox", "true"])
         .success();
     home.assert_clean();
+}
+
+/// What of a container is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Owner,
+    Machine,
+}
+
+#[test]
+fn a_container_killed_while_it_powers_off_keeps_its_exit_status() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    for victim in [Victim::Owner, Victim::Machine] {
+        let script = "dd if=/dev/urandom of=/f bs=64k count=16 2>/dev/null; echo bye; exit 3";
+        let mut client = home.start(&["run", "--name", "victim", "busybox", "sh", "-c", script]);
+        client.wait_for("bye");
+        // Its exit is written while its machine has yet to write its disk and to power off.
+        let deadline = Instant::now() + PATIENCE;
+        while !home.run(&["ps", "--all"]).success().contains("Exited (3)") {
+            assert!(Instant::now() < deadline, "its exit was never written");
+        }
+        match victim {
+            Victim::Owner => client.signal(Signal::KILL),
+            Victim::Machine => home.machines().into_iter().for_each(kill),
+        }
+        let code = client.finish().code();
+        assert!([3, 137].contains(&code), "{victim:?}: {code}");
+        home.wait_until_quiet();
+        let listed = home.run(&["ps", "--all"]).success();
+        assert!(listed.contains("Exited (3)"), "{victim:?}: {listed}");
+        assert!(home.runtime_files().is_empty(), "{victim:?}");
+        let _ = home.run(&["rm", "victim"]).success();
+        home.assert_clean();
+    }
 }
