@@ -53,6 +53,11 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(RawFd).range(0..))]
     pub lifeline: Option<RawFd>,
 
+    /// Put before the kernel's arguments what `hull-vmm probe` says that this host's KVM wants of kernels: nothing where the
+    /// processor runs them
+    #[arg(long)]
+    pub host_args: bool,
+
     /// Print when the stages of the boot were reached
     #[arg(long)]
     pub boot_timer: bool,

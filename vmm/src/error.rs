@@ -12,6 +12,7 @@ use crate::cpu::{CpuError, TemplateError};
 use crate::files::FileError;
 use crate::kvm::KvmError;
 use crate::memory::MemoryError;
+use crate::probe::ProbeError;
 use crate::socket::SocketError;
 
 /// Why a machine did not start.
@@ -69,6 +70,9 @@ pub enum StartError {
     /// KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// What KVM does with kernels.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// The guest's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -220,7 +224,7 @@ impl StartError {
                 FileError::UnknownFd { .. } | FileError::ClosedFd { .. } | FileError::TwoFds(_),
             ) => ExitCause::BadConfig,
             Self::KernelFile(_) | Self::Kernel { .. } => ExitCause::BadKernel,
-            Self::Kvm(_) | Self::Memory(MemoryError::Kvm(_)) => ExitCause::NoKvm,
+            Self::Kvm(_) | Self::Probe(_) | Self::Memory(MemoryError::Kvm(_)) => ExitCause::NoKvm,
             Self::File(_)
             | Self::Memory(_)
             | Self::Affinity(_)

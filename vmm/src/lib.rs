@@ -9,6 +9,7 @@ mod api;
 pub mod args;
 pub mod bus;
 pub mod command_line;
+mod complete;
 mod cpu;
 mod diagnosis;
 mod emulate;

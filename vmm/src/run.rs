@@ -191,6 +191,7 @@ fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, Star
         draft: Draft::default(),
         cgroups,
         filter: args.filter(),
+        kernel_args: kernel_args(args)?,
     };
     keeper.keep(plan)
 }
@@ -226,6 +227,14 @@ fn metadata(args: &Args, opener: &Opener) -> Result<Metadata, StartError> {
         put.map_err(StartError::MetadataLimit)?;
     }
     Ok(metadata)
+}
+
+/// What this host's KVM wants of kernels, if they are to be told.
+fn kernel_args(args: &Args) -> Result<String, StartError> {
+    if !args.host_args {
+        return Ok(String::new());
+    }
+    Ok(probe::run()?.kernel_args())
 }
 
 fn metadata_limit(args: &Args) -> usize {

@@ -6,6 +6,7 @@ use hull_vm_api::{Builder, Draft, Fault, Metadata, Reply, Step, VmConfig};
 
 use super::message::{Order, Start};
 use super::{Gone, Keeper};
+use crate::complete::complete;
 use crate::error::with_sources;
 use crate::files::Access;
 use crate::log;
@@ -73,6 +74,7 @@ impl Keeper<'_> {
         metadata: &Metadata,
         only: bool,
     ) -> Result<(), Gone> {
+        let config = complete(config, &self.kernel_args);
         self.broker.grant(config.host_paths());
         self.draft = draft.clone();
         let start = Start {

@@ -64,6 +64,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) cgroups: Cgroups,
     /// How much of its system calls is looked at.
     pub(crate) filter: seccomp::Level,
+    /// What this host's KVM wants of kernels, if they are to be told.
+    pub(crate) kernel_args: String,
 }
 
 /// What there is to start.
