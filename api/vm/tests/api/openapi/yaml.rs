@@ -78,6 +78,15 @@ impl Document {
         body?.get("schema")
     }
 
+    /// Whether it wants one.
+    pub(super) fn needs_body(&self, operation: &Operation<'_>) -> bool {
+        let new = operation.value.get("requestBody");
+        let parameters = operation.value.get("parameters").and_then(Value::as_array);
+        let mut old = parameters.into_iter().flatten();
+        let body = new.or_else(|| old.find(|parameter| parameter["in"] == "body"));
+        body.is_some_and(|body| body["required"] == true)
+    }
+
     /// The schema of its answer.
     pub(super) fn answer<'a>(&'a self, operation: &Operation<'a>) -> Option<&'a Value> {
         let answer = operation.value.pointer("/responses/200")?;
