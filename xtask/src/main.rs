@@ -1,7 +1,9 @@
 //! The project's chores: `cargo xtask COMMAND`. Each command is one module.
 
 mod agent;
+mod api_diff;
 mod bench;
+mod clients;
 mod demo;
 mod fuzz;
 mod images;
@@ -33,6 +35,10 @@ enum Command {
     Agent(agent::Args),
     /// Make the OCI images that the tests and `make run` use
     Images(images::Args),
+    /// Print how the API of a microVM differs from Firecracker's
+    ApiDiff,
+    /// Install what others wrote to drive Hull with in tests
+    Clients(clients::Args),
     /// Build everything, boot a microVM and print from a container in it
     Run,
     /// Run the tests
@@ -54,6 +60,8 @@ fn main() -> anyhow::Result<()> {
         Command::Kernel(args) => kernel::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Images(args) => images::run(&args),
+        Command::ApiDiff => api_diff::run(),
+        Command::Clients(args) => clients::run(&args),
         Command::Run => demo::run(),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

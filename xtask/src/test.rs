@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{agent, fuzz, images, kernel, paths, process};
+use crate::{agent, clients, fuzz, images, kernel, paths, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     kernel::run(&kernel::Args::default())?;
     agent::run(&agent::Args::default())?;
     images::run(&images::Args::default())?;
+    clients::run(&clients::Args::default())?;
     process::run(Command::new("cargo").args([
         "build",
         "--package",

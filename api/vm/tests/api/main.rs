@@ -2,7 +2,6 @@
 
 mod client;
 mod openapi;
-mod schemathesis;
 mod server;
 mod vmm;
 mod wire;
