@@ -1,5 +1,5 @@
-//! A network interface: frames both ways, the control queue, the source filter and the metadata service, whose HTTP is also
-//! run without TCP around it.
+//! A network interface: frames both ways, the control queue, the source filter, DHCP and the metadata service, whose HTTP is
+//! also run without TCP around it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use super::block::rate;
 use super::input::Input;
 use super::script::{self, Host};
 use crate::net::mmds::{Exchange, Mmds, MmdsConfig, Version};
-use crate::net::{MacAddress, Net, NetBackend, NetConfig, SourceFilter, Tap};
+use crate::net::{Lease, MacAddress, Net, NetBackend, NetConfig, SourceFilter, Tap};
 use crate::testing::Driver;
 use crate::{DeviceState, VirtioDevice};
 
@@ -45,9 +45,18 @@ impl Wire {
             addresses: vec![IpAddr::V4(GUEST), "fd00::2".parse().unwrap()],
         };
         NetBackend {
-            taps: taps.into_iter().map(Tap::socket).collect(),
+            ports: taps
+                .into_iter()
+                .map(|tap| Tap::socket(tap).into())
+                .collect(),
             mmds: Some(service(Version::V1)),
             filter: self.filtered.then_some(filter),
+            lease: Some(Lease {
+                address: GUEST,
+                prefix_length: 24,
+                gateway: None,
+                dns: vec![SERVICE],
+            }),
         }
     }
 

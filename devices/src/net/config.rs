@@ -14,12 +14,13 @@ use virtio_bindings::bindings::virtio_net::{
     VIRTIO_NET_F_STATUS,
 };
 
+use super::dhcp::Lease;
 use super::filter::SourceFilter;
 use super::mmds::Mmds;
-use super::tap::Tap;
+use super::port::Port;
 use crate::rate::RateConfig;
 
-/// The most queue pairs, and so TAP descriptors, of one interface.
+/// The most queue pairs, and so descriptors, of one interface.
 pub const MAX_PAIRS: usize = 16;
 /// The smallest MTU: IPv4 allows no smaller one (RFC 791).
 pub(super) const MIN_MTU: u16 = 68;
@@ -82,12 +83,14 @@ pub struct NetConfig {
 /// The host's end.
 #[derive(Debug)]
 pub struct NetBackend {
-    /// One descriptor for each pair of queues, up to [`MAX_PAIRS`], all of the same interface.
-    pub taps: Vec<Tap>,
+    /// One descriptor for each pair of queues: up to [`MAX_PAIRS`] of the same TAP, or one stream.
+    pub ports: Vec<Port>,
     /// The metadata service, if the guest is to reach it through this interface.
     pub mmds: Option<Mmds>,
     /// The addresses that the guest may use; without it, any.
     pub filter: Option<SourceFilter>,
+    /// What a guest that asks by DHCP is told; without it, its questions go to the network.
+    pub lease: Option<Lease>,
 }
 
 /// Offloads of frames to the guest, which the guest can switch while it runs. The numbers of the features are those of the
@@ -102,22 +105,26 @@ pub(super) const GUEST_OFFLOADS: u64 = bits(&[
 ]);
 
 const ALWAYS: u64 = bits(&[
-    VIRTIO_NET_F_CSUM,
-    VIRTIO_NET_F_GUEST_CSUM,
-    VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
     VIRTIO_NET_F_MAC,
-    VIRTIO_NET_F_GUEST_TSO4,
-    VIRTIO_NET_F_GUEST_TSO6,
-    VIRTIO_NET_F_GUEST_ECN,
-    VIRTIO_NET_F_HOST_TSO4,
-    VIRTIO_NET_F_HOST_TSO6,
-    VIRTIO_NET_F_HOST_ECN,
     VIRTIO_NET_F_MRG_RXBUF,
     VIRTIO_NET_F_STATUS,
     VIRTIO_NET_F_CTRL_VQ,
     VIRTIO_NET_F_CTRL_RX,
     VIRTIO_NET_F_GUEST_ANNOUNCE,
     VIRTIO_NET_F_CTRL_MAC_ADDR,
+]);
+
+/// What a TAP can do besides.
+const OFFLOADS: u64 = bits(&[
+    VIRTIO_NET_F_CSUM,
+    VIRTIO_NET_F_GUEST_CSUM,
+    VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+    VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_GUEST_ECN,
+    VIRTIO_NET_F_HOST_TSO4,
+    VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_HOST_ECN,
 ]);
 
 /// UDP segmentation, which only newer hosts know. (UDP fragmentation, UFO, is offered by none: Linux has given it up.)
@@ -127,12 +134,15 @@ const USO: u64 = bits(&[
     VIRTIO_NET_F_HOST_USO,
 ]);
 
-/// The features of an interface.
-pub(super) fn features(has_mtu: bool, pairs: u16, host_knows_uso: bool) -> u64 {
+/// The features of an interface with these descriptors. Asking for them changes what they offload.
+pub(super) fn features(has_mtu: bool, ports: &[Port]) -> u64 {
     let either = |condition: bool, features: u64| if condition { features } else { 0 };
+    let offloads = !ports.iter().any(Port::is_stream);
+    let host_knows_uso = ports.first().is_some_and(Port::knows_uso);
     ALWAYS
+        | either(offloads, OFFLOADS)
         | either(has_mtu, 1 << VIRTIO_NET_F_MTU)
-        | either(pairs > 1, 1 << VIRTIO_NET_F_MQ)
+        | either(ports.len() > 1, 1 << VIRTIO_NET_F_MQ)
         | either(host_knows_uso, USO)
 }
 

@@ -1,4 +1,4 @@
-//! The behaviour of virtio-net: pairs of queues, each with a TAP descriptor, and a control queue.
+//! The behaviour of virtio-net: pairs of queues, each with a descriptor, and a control queue.
 
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
@@ -14,13 +14,15 @@ use super::config::{
 };
 use super::control::{self, Command};
 use super::counters::Counters;
+use super::dhcp::Dhcp;
 use super::events::{Event, EventQueue};
 use super::filter::SourceFilter;
 use super::frame::{HEADER, MAX_FRAME};
 use super::mmds::Responder;
+use super::port::Port;
 use super::receive::{Receiver, Source};
 use super::state::{NetError, NetState};
-use super::tap::{Queue, Tap, TapError};
+use super::tap::{Queue, TapError};
 use super::transmit::{Sender, Wait};
 use crate::QueueState;
 use crate::device::{
@@ -52,6 +54,7 @@ pub struct Net {
     tx_limit: RateLimiter,
     filter: Option<SourceFilter>,
     mmds: Option<Responder>,
+    dhcp: Option<Dhcp>,
     counters: Arc<Counters>,
     scatter: Scatter,
     spill: Vec<u8>,
@@ -60,10 +63,10 @@ pub struct Net {
 /// A receive queue, a transmit queue, and their descriptor.
 #[derive(Debug)]
 struct Pair {
-    tap: Tap,
+    port: Port,
     attached: bool,
     receiver: Receiver,
-    /// Why the transmit queue has frames that did not go out.
+    /// Why not all went out that could: frames of the transmit queue, or a part of one.
     wait: Option<Wait>,
 }
 
@@ -75,6 +78,8 @@ struct Settings {
     announce: bool,
     active_pairs: u16,
     offloads: Option<u64>,
+    /// Nobody is at the other end any more.
+    is_cut: bool,
 }
 
 impl Net {
@@ -95,7 +100,7 @@ impl Net {
     /// # Errors
     /// As [`Net::new`], and if there is another number of descriptors or a saved limit can't be.
     pub fn restore(state: &NetState, backend: NetBackend) -> Result<Self, NetError> {
-        let given = backend.taps.len();
+        let given = backend.ports.len();
         if usize::from(state.pairs) != given {
             return Err(NetError::OtherPairs {
                 saved: state.pairs,
@@ -119,6 +124,7 @@ impl Net {
             announce: state.announce,
             active_pairs: state.active_pairs,
             offloads: state.offloads,
+            is_cut: false,
         };
         Ok(net)
     }
@@ -129,12 +135,15 @@ impl Net {
         limits: Limits,
         backend: NetBackend,
     ) -> Result<Self, NetError> {
-        let count = backend.taps.len();
-        let pairs = u16::try_from(count).unwrap_or(0);
-        let Some(first) = backend.taps.first().filter(|_| count <= MAX_PAIRS) else {
+        let ports = backend.ports;
+        let count = ports.len();
+        let Some(first) = ports.first().filter(|_| count <= MAX_PAIRS) else {
             return Err(NetError::Pairs(count));
         };
-        if count > 1 && !backend.taps.iter().all(Tap::is_multi_queue) {
+        if count > 1 && ports.iter().any(Port::is_stream) {
+            return Err(NetError::StreamPairs(count));
+        }
+        if count > 1 && !ports.iter().all(Port::is_multi_queue) {
             return Err(TapError::SingleQueue.into());
         }
         if let Some(mtu) = mtu.filter(|mtu| *mtu < MIN_MTU) {
@@ -143,7 +152,7 @@ impl Net {
         if !mac.is_station() {
             return Err(NetError::Mac(mac));
         }
-        let offered = config::features(mtu.is_some(), pairs, first.knows_uso());
+        let offered = config::features(mtu.is_some(), &ports);
         first.set_offloads(0)?;
         let mut queue_sizes = vec![QUEUE_SIZE; count * 2];
         queue_sizes.push(CONTROL_SIZE);
@@ -158,7 +167,7 @@ impl Net {
             queue_sizes,
             worker: Worker::default(),
             negotiated: 0,
-            pairs: backend.taps.into_iter().map(Pair::new).collect(),
+            pairs: ports.into_iter().map(Pair::new).collect(),
             events: EventQueue::new().map_err(NetError::Events)?,
             settings: Settings {
                 mac,
@@ -166,11 +175,13 @@ impl Net {
                 announce: false,
                 active_pairs: 1,
                 offloads: None,
+                is_cut: false,
             },
             rx_limit: limits.rx,
             tx_limit: limits.tx,
             filter: backend.filter,
             mmds,
+            dhcp: backend.lease.map(|lease| Dhcp::new(lease, mtu)),
             counters: Arc::default(),
             scatter: Scatter::default(),
             spill: vec![0; HEADER + MAX_FRAME + 1],
@@ -242,8 +253,8 @@ impl Net {
             // All but the first stay detached until the driver asks for them.
             pair.attached = index == 0;
             if pair.attached {
-                self.events.add(pair.tap.as_fd(), Event::Tap(index))?;
-            } else if let Err(error) = pair.tap.set_queue(Queue::Detached) {
+                self.events.add(pair.port.as_fd(), Event::Tap(index))?;
+            } else if let Err(error) = pair.port.set_queue(Queue::Detached) {
                 tracing::warn!(%error, "a queue of a TAP can't be detached");
             }
         }
@@ -278,23 +289,41 @@ impl Net {
             mergeable: has(self.negotiated, VIRTIO_NET_F_MRG_RXBUF),
             // Answers come through the first queue, which every driver has.
             mmds: self.mmds.as_mut().filter(|_| index == 0),
+            dhcp: self.dhcp.as_mut().filter(|_| index == 0),
         };
         let queue = queue_number(index, 0);
-        pair.receiver
-            .turn(&mut running, queue, &pair.tap, &mut source)
+        let port = &mut pair.port;
+        let progress = pair.receiver.turn(&mut running, queue, port, &mut source);
+        self.notice_end(index);
+        progress
+    }
+
+    /// Pulls the cable out if nobody is at its other end any more.
+    fn notice_end(&mut self, index: usize) {
+        let is_over = self
+            .pairs
+            .get(index)
+            .is_some_and(|pair| pair.port.is_over());
+        if is_over && !self.settings.is_cut {
+            tracing::warn!("whoever was at the other end of a network interface is gone");
+            self.settings.is_cut = true;
+            self.worker.config_changed();
+        }
     }
 
     fn transmit(&mut self, index: usize) -> Progress {
         let Some(pair) = self.pairs.get_mut(index) else {
             return Progress::Done;
         };
+        pair.port.flush();
         let mut sender = Sender {
-            tap: &pair.tap,
+            port: &mut pair.port,
             limit: &mut self.tx_limit,
             counters: &self.counters.tx,
             scatter: &mut self.scatter,
             link_up: self.settings.link_up,
             filter: self.filter.as_ref(),
+            dhcp: self.dhcp.as_mut().map(|dhcp| (dhcp, self.settings.mac)),
             mmds: self.mmds.as_mut(),
             wait: None,
         };
@@ -302,21 +331,27 @@ impl Net {
             sender.serve(memory, chain)
         });
         pair.wait = sender.wait;
+        if pair.port.is_sending() {
+            pair.wait = Some(Wait::Tap);
+        }
         if pair.wait == Some(Wait::Tap)
-            && let Err(error) = self.events.ask_again(pair.tap.as_fd(), Event::Tap(index))
+            && let Err(error) = self.events.ask_again(pair.port.as_fd(), Event::Tap(index))
         {
             tracing::warn!(%error, "a full TAP can't be waited for");
         }
+        self.notice_end(index);
         let answered = self.answer();
         either(progress, answered)
     }
 
-    /// Hands what the metadata service has to say to the guest.
+    /// Hands what the metadata service and DHCP have to say to the guest.
     fn answer(&mut self) -> Progress {
-        match &self.mmds {
-            Some(mmds) if mmds.front().is_some() => self.receive(0),
-            _ => Progress::Done,
+        let says = |mmds: &Responder| mmds.front().is_some();
+        let tells = |dhcp: &Dhcp| dhcp.front().is_some();
+        if self.mmds.as_ref().is_some_and(says) || self.dhcp.as_ref().is_some_and(tells) {
+            return self.receive(0);
         }
+        Progress::Done
     }
 
     fn obey_commands(&mut self, queue: u16) -> Progress {
@@ -368,14 +403,14 @@ impl Net {
                 continue;
             }
             let done = if wanted {
-                let tap = &pair.tap;
-                let watch = || self.events.add(tap.as_fd(), Event::Tap(index));
-                let attached = tap.set_queue(Queue::Attached).map_err(|e| e.to_string());
+                let port = &pair.port;
+                let watch = || self.events.add(port.as_fd(), Event::Tap(index));
+                let attached = port.set_queue(Queue::Attached).map_err(|e| e.to_string());
                 attached.and_then(|()| watch().map_err(|e| e.to_string()))
             } else {
                 // A descriptor without an interface would always be ready, with an error.
-                let removed = self.events.remove(&pair.tap).map_err(|e| e.to_string());
-                let detached = pair.tap.set_queue(Queue::Detached);
+                let removed = self.events.remove(&pair.port).map_err(|e| e.to_string());
+                let detached = pair.port.set_queue(Queue::Detached);
                 removed.and(detached.map_err(|e| e.to_string()))
             };
             pair.attached = wanted;
@@ -395,7 +430,7 @@ impl Net {
         let Some(Err(error)) = self
             .pairs
             .first()
-            .map(|pair| pair.tap.set_offloads(offloads))
+            .map(|pair| pair.port.set_offloads(offloads))
         else {
             return true;
         };
@@ -406,8 +441,9 @@ impl Net {
 
     fn status(&self) -> u16 {
         let bit = |is: bool, bit: u32| if is { bit } else { 0 };
-        let status = bit(self.settings.link_up, VIRTIO_NET_S_LINK_UP)
-            | bit(self.settings.announce, VIRTIO_NET_S_ANNOUNCE);
+        let is_up = self.settings.link_up && !self.settings.is_cut;
+        let status =
+            bit(is_up, VIRTIO_NET_S_LINK_UP) | bit(self.settings.announce, VIRTIO_NET_S_ANNOUNCE);
         u16::try_from(status).unwrap_or(0)
     }
 }
@@ -518,16 +554,20 @@ impl VirtioDevice for Net {
         self.set_offloads(None);
         for pair in &mut self.pairs {
             pair.receiver.reset();
-            pair.wait = None;
+            // A part of a frame that went is followed by the rest, whoever drives the device.
+            pair.wait = pair.port.is_sending().then_some(Wait::Tap);
             // What is there was for the old driver, and may be in a form that the new one does not take.
             for _ in 0..STALE_FRAMES {
-                if !matches!(rustix::io::read(&pair.tap, &mut *self.spill), Ok(1..)) {
+                if !matches!(pair.port.discard(&mut self.spill), Ok(true)) {
                     break;
                 }
             }
         }
         if let Some(mmds) = &mut self.mmds {
             mmds.reset();
+        }
+        if let Some(dhcp) = &mut self.dhcp {
+            dhcp.sent();
         }
     }
 
@@ -556,9 +596,9 @@ struct Limits {
 }
 
 impl Pair {
-    fn new(tap: Tap) -> Self {
+    fn new(port: Port) -> Self {
         Self {
-            tap,
+            port,
             attached: false,
             receiver: Receiver::default(),
             wait: None,

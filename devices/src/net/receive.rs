@@ -1,17 +1,19 @@
-//! From the TAP, or the metadata service, to the guest (virtio 1.2, section 5.1.6.4).
+//! From the TAP, or whoever answers without one, to the guest (virtio 1.2, section 5.1.6.4).
 //!
 //! Buffers are taken out of the queue ahead of frames, for nobody knows how long the next frame will be, and kept until one
-//! fills them; those that are left go back into the queue when the device is stopped. A frame is read straight into them.
+//! fills them; those that are left go back into the queue when the device is stopped. A frame of a TAP is read straight into them.
 //! What they have no room for ends up in a buffer of the host, and the frame is held until there is room.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::counters::Direction;
+use super::dhcp::Dhcp;
 use super::frame::{HEADER, MAX_FRAME, NUM_BUFFERS};
 use super::mmds::Responder;
-use super::tap::Tap;
+use super::port::Port;
+use super::stream::Stream;
 use crate::iov::{Scatter, Span};
 use crate::queue::total_len;
 use crate::rate::RateLimiter;
@@ -38,6 +40,7 @@ pub(super) struct Source<'a> {
     /// VIRTIO_NET_F_MRG_RXBUF: a frame may take several buffers.
     pub(super) mergeable: bool,
     pub(super) mmds: Option<&'a mut Responder>,
+    pub(super) dhcp: Option<&'a mut Dhcp>,
 }
 
 /// One receive queue.
@@ -91,14 +94,14 @@ impl Receiver {
         &mut self,
         running: &mut Running<'_>,
         index: u16,
-        tap: &Tap,
+        port: &mut Port,
         source: &mut Source<'_>,
     ) -> Progress {
         let Some(queue) = running.queues.get_mut(usize::from(index)) else {
             return Progress::Done;
         };
         self.used = false;
-        let done = self.fill(queue, running.memory, tap, source);
+        let done = self.fill(queue, running.memory, port, source);
         let progress = done.and_then(|progress| {
             if self.used && queue.wants_interrupt(running.memory)? {
                 running.notifier.queue(index);
@@ -130,12 +133,12 @@ impl Receiver {
         &mut self,
         queue: &mut Virtqueue,
         memory: &GuestMemory,
-        tap: &Tap,
+        port: &mut Port,
         source: &mut Source<'_>,
     ) -> Result<Progress, QueueError> {
         queue.silence(memory)?;
         for _ in 0..BUDGET {
-            match self.step(queue, memory, tap, source)? {
+            match self.step(queue, memory, port, source)? {
                 Step::Moved => {}
                 Step::Idle => return Ok(Progress::Done),
                 Step::Busy => return Ok(Progress::More),
@@ -149,7 +152,7 @@ impl Receiver {
         &mut self,
         queue: &mut Virtqueue,
         memory: &GuestMemory,
-        tap: &Tap,
+        port: &mut Port,
         source: &mut Source<'_>,
     ) -> Result<Step, QueueError> {
         if let Some(frame) = self.pending.take() {
@@ -173,11 +176,21 @@ impl Receiver {
             mmds.sent();
             return Ok(Step::Moved);
         }
+        if let Some(dhcp) = &mut source.dhcp
+            && let Some(frame) = dhcp.front()
+        {
+            let delivery = self.deliver(queue, memory, frame, source.mergeable)?;
+            if matches!(delivery, Delivery::NoRoom | Delivery::Busy) {
+                return Ok(delivery.into());
+            }
+            dhcp.sent();
+            return Ok(Step::Moved);
+        }
         if !self.readable {
             return Ok(Step::Idle);
         }
         if !source.link_up {
-            return Ok(self.discard(tap, source));
+            return Ok(self.discard(port, source));
         }
         if !source.limit.admits(1, 1) {
             source.counters.throttled();
@@ -190,7 +203,26 @@ impl Receiver {
         if self.held.is_empty() {
             return Ok(Step::Idle);
         }
-        self.read(queue, memory, tap, source)
+        match port {
+            Port::Tap(tap) => self.read(queue, memory, tap.as_fd(), source),
+            Port::Stream(stream) => Ok(self.take(stream, source)),
+        }
+    }
+
+    /// Takes a frame out of a stream, to be copied in the next step.
+    fn take(&mut self, stream: &mut Stream, source: &mut Source<'_>) -> Step {
+        match stream.next() {
+            Ok(frame) => {
+                source.limit.charge(to_u64(frame.len() - HEADER), 1);
+                self.pending = Some(frame);
+                Step::Moved
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Step::Idle
+            }
+            Err(_) => self.ended(source.counters),
+        }
     }
 
     /// Reads a frame into the buffers that there are.
@@ -198,17 +230,14 @@ impl Receiver {
         &mut self,
         queue: &mut Virtqueue,
         memory: &GuestMemory,
-        tap: &Tap,
+        tap: BorrowedFd<'_>,
         source: &mut Source<'_>,
     ) -> Result<Step, QueueError> {
         let count = if source.mergeable { self.held.len() } else { 1 };
         let buffers = self.held.iter().take(count);
         let room: u64 = buffers.clone().map(room).sum();
         let spans = buffers.map(|chain| Span::all(memory, chain.writable()));
-        let len = match source
-            .scatter
-            .read_frame(spans.clone(), source.spill, tap.as_fd())
-        {
+        let len = match source.scatter.read_frame(spans.clone(), source.spill, tap) {
             Ok(len) => len,
             Err(error) => return self.failed(queue, memory, &error, source.counters),
         };
@@ -243,10 +272,10 @@ impl Receiver {
     }
 
     /// Reads a frame for nobody.
-    fn discard(&mut self, tap: &Tap, source: &mut Source<'_>) -> Step {
-        match rustix::io::read(tap, &mut *source.spill) {
-            Ok(0) => self.ended(source.counters),
-            Ok(_) => {
+    fn discard(&mut self, port: &mut Port, source: &mut Source<'_>) -> Step {
+        match port.discard(source.spill) {
+            Ok(false) => self.ended(source.counters),
+            Ok(true) => {
                 source.counters.drop();
                 Step::Moved
             }

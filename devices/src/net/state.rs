@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{MAX_PAIRS, MIN_MTU, MacAddress};
+use super::stream::StreamError;
 use super::tap::TapError;
 use crate::rate::{RateRestoreError, RateState};
 
-/// The saved state of an interface. Its TAP, filter and metadata service are not in it: restoring takes new ones. A clone
+/// The saved state of an interface. Its descriptors, filter, lease and metadata service are not in it: restoring takes new ones. A clone
 /// that is to have an address of its own gets it here, in `mac`, before it is restored; its guest must then take it over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +40,9 @@ pub enum NetError {
         "a network interface has 1 to {MAX_PAIRS} TAP descriptors, one for each pair of queues, and not {0}"
     )]
     Pairs(usize),
+    /// A stream is one.
+    #[error("a network interface over a stream has one descriptor and one pair of queues, not {0}")]
+    StreamPairs(usize),
     /// Too small.
     #[error("an MTU of {0} bytes is too small: give {MIN_MTU} to 65535")]
     Mtu(u16),
@@ -50,6 +54,9 @@ pub enum NetError {
     /// The TAP could not be set up.
     #[error("the network interface's TAP can't be used")]
     Tap(#[from] TapError),
+    /// The stream could not be set up.
+    #[error("the network interface's stream can't be used")]
+    Stream(#[from] StreamError),
     /// A limit could not be restored.
     #[error("a rate limit of the saved network interface can't be used")]
     Rate(#[from] RateRestoreError),

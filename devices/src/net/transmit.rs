@@ -1,13 +1,14 @@
-//! From the guest to the TAP, or the metadata service (virtio 1.2, section 5.1.6.2).
+//! From the guest to the TAP, or whoever answers without one (virtio 1.2, section 5.1.6.2).
 
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
 
+use super::MacAddress;
 use super::counters::Direction;
+use super::dhcp::Dhcp;
 use super::filter::SourceFilter;
 use super::frame::{ETHERNET, HEAD, HEADER, MAX_FRAME, checksum};
 use super::mmds::Responder;
-use super::tap::Tap;
+use super::port::Port;
 use crate::iov::{Scatter, Span};
 use crate::queue::total_len;
 use crate::rate::RateLimiter;
@@ -25,12 +26,14 @@ pub(super) enum Wait {
 
 /// One turn of a transmit queue.
 pub(super) struct Sender<'a> {
-    pub(super) tap: &'a Tap,
+    pub(super) port: &'a mut Port,
     pub(super) limit: &'a mut RateLimiter,
     pub(super) counters: &'a Direction,
     pub(super) scatter: &'a mut Scatter,
     pub(super) link_up: bool,
     pub(super) filter: Option<&'a SourceFilter>,
+    /// Answers the station that has this address.
+    pub(super) dhcp: Option<(&'a mut Dhcp, MacAddress)>,
     pub(super) mmds: Option<&'a mut Responder>,
     /// Set if the turn ended before the queue did.
     pub(super) wait: Option<Wait>,
@@ -54,6 +57,14 @@ impl Sender<'_> {
             self.counters.drop();
             return Outcome::Used(0);
         }
+        // Before the filter: who asks for an address has none.
+        if let Some((dhcp, mac)) = &mut self.dhcp
+            && dhcp.wants(frame)
+        {
+            let frame = request.part(to_u64(HEADER), frame_len);
+            dhcp.take(frame, len - HEADER, *mac);
+            return Outcome::Used(0);
+        }
         if let Some(filter) = self.filter
             && !filter.allows(frame, checksum(header))
         {
@@ -73,8 +84,8 @@ impl Sender<'_> {
             return Outcome::Later;
         }
         let rest = request.part(to_u64(copied), to_u64(len - copied));
-        match self.scatter.write_frame(head, rest, self.tap.as_fd()) {
-            Ok(_) => {
+        match self.port.send((head, HEADER), rest, len, self.scatter) {
+            Ok(()) => {
                 self.limit.charge(frame_len, 1);
                 self.counters.packet(frame_len);
             }

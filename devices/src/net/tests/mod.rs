@@ -2,9 +2,11 @@
 //! real ones.
 
 mod control;
+mod dhcp;
 mod filter;
 mod guest;
 mod mmds;
+mod stream;
 mod tap;
 mod traffic;
 
@@ -13,7 +15,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::mmds::Mmds;
-use super::{MacAddress, Net, NetBackend, NetConfig, NetError, SourceFilter, Tap};
+use super::{MacAddress, Net, NetBackend, NetConfig, NetError, Port, SourceFilter, Stream, Tap};
 use crate::rate::RateConfig;
 use crate::testing::{Driver, Fixture, desc, lifecycle_suite};
 use crate::{DeviceState, VirtioDevice};
@@ -68,9 +70,10 @@ fn config() -> NetConfig {
 
 fn backend(taps: Vec<Tap>) -> NetBackend {
     NetBackend {
-        taps,
+        ports: taps.into_iter().map(Port::from).collect(),
         mmds: None,
         filter: None,
+        lease: None,
     }
 }
 
@@ -126,9 +129,9 @@ impl<const PAIRS: usize> Interface<PAIRS> {
             addresses: Vec::new(),
         };
         NetBackend {
-            taps,
             mmds: Some(mmds),
             filter: Some(filter),
+            ..backend(taps)
         }
     }
 }
