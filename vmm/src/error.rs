@@ -115,17 +115,8 @@ pub enum StartError {
         path: hull_vm_api::config::HostPath,
     },
     /// A TAP that cannot be had.
-    #[error(
-        "network-interfaces: the host does not give the TAP device {name:?}; make it with ip tuntap add {name} mode tap, or run with \
-         CAP_NET_ADMIN"
-    )]
-    Tap {
-        /// Its name.
-        name: String,
-        /// The host's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("a host_dev_name of network-interfaces cannot be had")]
+    Tap(#[from] hull_vm_api::tap::TapError),
     /// A network interface.
     #[error("network-interfaces: {id:?} cannot be set up")]
     Net {
@@ -232,7 +223,7 @@ impl StartError {
             | Self::Drive { .. }
             | Self::Block { .. }
             | Self::DiskInUse { .. }
-            | Self::Tap { .. }
+            | Self::Tap(_)
             | Self::Net { .. }
             | Self::Mmds(_)
             | Self::Share { .. }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hull_devices::vsock::Connector;
 use hull_vm_api::config::HostPath;
+use hull_vm_api::tap::TapError;
 use serde::{Deserialize, Serialize};
 
 use crate::keeper::ask::{Ask, Refusal, ask};
@@ -133,14 +134,22 @@ impl Files {
         directory.map_err(explain(what, path))
     }
 
-    /// A queue of a TAP device, which is made if it is not there and the keeper may.
+    /// A queue of a TAP device that exists.
     ///
     /// # Errors
-    /// The host's answer.
-    pub fn tap(&self, name: &HostPath, many: bool) -> io::Result<OwnedFd> {
-        let name = name.clone();
-        let tap = self.ask(&Ask::Tap { name, many });
-        tap.map_err(Refusal::into_io)
+    /// Why it cannot be had.
+    pub fn tap(&self, name: &HostPath, many: bool) -> Result<OwnedFd, TapError> {
+        let asked = Ask::Tap {
+            name: name.clone(),
+            many,
+        };
+        self.ask(&asked).map_err(|refusal| match refusal {
+            Refusal::Tap(error) => error,
+            other => {
+                let number = other.into_io().raw_os_error().unwrap_or(libc::EIO);
+                TapError::host(name.as_str(), number)
+            }
+        })
     }
 
     /// KVM.

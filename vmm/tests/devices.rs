@@ -5,7 +5,7 @@ mod common;
 use std::fs::{self, File};
 
 use common::guest::{Code, WINDOW};
-use common::{Configured, Running, Vm, no_kvm};
+use common::{Configured, QUEUES, Running, Vm, no_kvm};
 use hull_vm_api::config::{
     BalloonUpdate, ConsoleUpdate, DriveUpdate, HintingStart, HostPath, LinkState,
     MemoryHotplugUpdate, NetworkUpdate, RateLimiter, TokenBucket,
@@ -263,7 +263,7 @@ fn a_cable_is_pulled_out_and_limits_change() {
     // Bit 0 of the status: the link is up.
     let mut vm = waits_for(0, 6, 0).set(
         "/network-interfaces",
-        json!([{ "iface_id": "n", "host_dev_name": "hulltap0", "guest_mac": "06:00:ac:10:00:02", "queues": 2 }]),
+        json!([{ "iface_id": "n", "host_dev_name": QUEUES, "guest_mac": "06:00:ac:10:00:02", "queues": 2 }]),
     );
     vm.own_network = true;
     let vm = vm.set(

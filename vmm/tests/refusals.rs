@@ -120,6 +120,15 @@ fn what_the_host_does_not_have_is_refused() {
     let vm = vm.set("/drives", json!([])).arg("--fd=x=999");
     assert!(vm.run().refusal(ExitCause::BadConfig).contains("999"));
 
+    let tap = json!([{ "iface_id": "n", "host_dev_name": "hull-mistyped" }]);
+    let vm = Vm::of(&Code::new().power_off()).set("/network-interfaces", tap);
+    let ended = vm.run();
+    let sentence = ended.refusal(ExitCause::NoResource);
+    assert!(
+        sentence.contains("there is no TAP device hull-mistyped"),
+        "{sentence}"
+    );
+
     let vm = Vm::of(&Code::new().power_off())
         .set("/machine-config/mem_size_mib", json!((1 << 20) - 1024));
     let ended = vm.run();

@@ -6,6 +6,8 @@
 //! - [`server`] is HTTP over a Unix socket, in a thread of its own, and hands [`server::Call`]s to the VMM's event loop.
 //! - [`client`] is the other end, for whoever drives microVMs.
 //!
+//! [`tap`] opens the TAP devices that a machine names.
+//!
 //! `hull-vmm` serves it and ends with the status of an [`ExitCause`]. Names and rules are Firecracker's wherever Firecracker has
 //! the thing; `openapi.yaml` describes the whole, and `DIFFERENCES.md` what is not as it is there.
 
@@ -22,6 +24,7 @@ pub mod reply;
 pub mod request;
 pub mod server;
 mod stage;
+pub mod tap;
 
 pub use builder::{Builder, Step};
 pub use client::Client;

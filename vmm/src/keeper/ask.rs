@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_vm_api::config::HostPath;
+use hull_vm_api::tap::TapError;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
@@ -69,6 +70,8 @@ pub(crate) enum Refusal {
     NoSocket,
     /// A descriptor that does not listen.
     NotListening,
+    /// A TAP device that cannot be used.
+    Tap(TapError),
 }
 
 impl Refusal {
@@ -83,7 +86,7 @@ impl Refusal {
             Self::Host(number) => number,
             Self::IsDirectory => libc::EISDIR,
             Self::UnknownFd => libc::EBADF,
-            Self::NotNamed => libc::EPERM,
+            Self::NotNamed | Self::Tap(_) => libc::EPERM,
             Self::InUse => libc::EADDRINUSE,
             Self::NoSocket | Self::NotListening => libc::ENOTSOCK,
         };

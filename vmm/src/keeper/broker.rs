@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use hull_devices::vsock::{Connector, UnixConnector};
 use hull_vm_api::config::{HostPath, NamedPath};
+use hull_vm_api::tap;
 
 use super::ask::{self, Ask, Packet, Refusal};
 use super::grants::Grants;
 use super::opening::{self, Opener};
-use super::tap;
 use crate::files::FileError;
 use crate::log;
 use crate::socket::{self, SocketError, SocketFile, SocketUse};
@@ -129,9 +129,7 @@ impl Broker {
                 file.map(OwnedFd::from).map_err(Refusal::from)
             }
             Ask::Directory(path) => Ok(self.opener.directory(what, path)?),
-            Ask::Tap { name, many } => {
-                tap::attach(name.as_str(), *many).map_err(|error| Refusal::host(&error))
-            }
+            Ask::Tap { name, many } => tap::open_queue(name.as_str(), *many).map_err(Refusal::Tap),
             Ask::Listener(path) => self.listener(path),
             Ask::Connect(port) => self.connect(*port),
         }

@@ -16,7 +16,6 @@ mod configuring;
 mod grants;
 pub(crate) mod message;
 pub(crate) mod opening;
-mod tap;
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,8 +1,8 @@
 //! Network interfaces, and the metadata service that answers on some of them.
 
 use hull_devices::net::mmds::{Mmds, MmdsConfig, Version};
-use hull_devices::net::{MacAddress, Net, NetBackend, NetConfig, SourceFilter};
-use hull_vm_api::config::{LinkState, MmdsVersion, NetworkInterface};
+use hull_devices::net::{Lease, MacAddress, Net, NetBackend, NetConfig, SourceFilter};
+use hull_vm_api::config::{DhcpLease, LinkState, MmdsVersion, NetworkInterface};
 use hull_vm_api::{Metadata, VmConfig};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -47,9 +47,10 @@ pub(super) fn make(
         tx_rate: rate::limits(interface.tx_rate_limiter.as_ref()),
     };
     let backend = NetBackend {
-        taps: tap::open(interface, files)?,
+        ports: tap::open(interface, files)?,
         mmds: mmds.cloned(),
         filter: filter(interface, mac),
+        lease: interface.dhcp.as_ref().map(lease),
     };
     let net = Net::new(&config, backend);
     let mut net = net.map_err(|source| StartError::Net {
@@ -69,6 +70,15 @@ pub(super) fn make(
 pub(crate) fn filter(interface: &NetworkInterface, mac: MacAddress) -> Option<SourceFilter> {
     let addresses = interface.allowed_addresses.clone()?;
     Some(SourceFilter { mac, addresses })
+}
+
+fn lease(dhcp: &DhcpLease) -> Lease {
+    Lease {
+        address: dhcp.address,
+        prefix_length: dhcp.prefix_length,
+        gateway: dhcp.gateway,
+        dns: dhcp.dns.clone(),
+    }
 }
 
 /// An address of the kind that anybody can make up: not a group's, and locally administered (IEEE 802, 8.4).

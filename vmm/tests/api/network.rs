@@ -47,7 +47,8 @@ fn a_tap_that_cannot_be_had_is_named_and_another_is_taken() {
     client.put_boot_source(&boot(&other, "kernel")).unwrap();
     for (tap, why) in [
         ("hulltap0", "busy"),
-        ("lo", "Invalid argument"),
+        ("lo", "is no TAP device"),
+        ("hull-mistyped", "there is no TAP device"),
         ("fd:nothing", "no descriptor of that name was handed over"),
         ("a_name_that_is_too_long", "15"),
     ] {

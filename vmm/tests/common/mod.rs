@@ -59,13 +59,16 @@ fn program() -> std::ffi::OsString {
     wrapper.unwrap_or_else(|| env!("CARGO_BIN_EXE_hull-vmm").into())
 }
 
+/// A TAP device with several queues.
+pub(crate) const QUEUES: &str = "hulltapq";
+
 /// A machine to be started, with a directory of its own.
 #[derive(Debug)]
 pub(crate) struct Vm {
     pub(crate) dir: TempDir,
     pub(crate) config: Value,
     pub(crate) args: Vec<String>,
-    /// Whether its process has a network namespace of its own.
+    /// Whether its process has a network namespace of its own, with the TAP devices hulltap0, hulltap1 and [`QUEUES`].
     pub(crate) own_network: bool,
 }
 
@@ -138,7 +141,10 @@ impl Vm {
         let socket = self.path("api");
         let mut command = if self.own_network {
             let mut command = Command::new("unshare");
-            command.arg("--net").arg(program());
+            let taps = "for tap in hulltap0 hulltap1; do ip tuntap add $tap mode tap; done";
+            let queues = format!("ip tuntap add {QUEUES} mode tap multi_queue");
+            let then = format!("{taps}; {queues}; exec \"$0\" \"$@\"");
+            command.args(["--net", "sh", "-c", &then]).arg(program());
             command
         } else {
             Command::new(program())

@@ -44,7 +44,9 @@ pub use metrics::{Metrics, MetricsFormat};
 pub use mmds::{MmdsConfig, MmdsVersion};
 pub use named::{NamedPath, PathUse};
 pub(crate) use network::INTERFACES;
-pub use network::{LinkState, MacAddress, NetworkInterface, NetworkUpdate, NoMacAddress};
+pub use network::{
+    DhcpLease, LinkState, MacAddress, NetworkBackend, NetworkInterface, NetworkUpdate, NoMacAddress,
+};
 pub use path::{HostPath, NotUtf8};
 pub(crate) use pmem::PMEM;
 pub use pmem::{Pmem, PmemUpdate};

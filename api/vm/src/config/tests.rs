@@ -227,11 +227,44 @@ fn interfaces_are_checked_against_each_other() {
         many.contains("there are 65; there can be at most 64"),
         "{many}"
     );
+    let lease = |lease: Value| field("dhcp", lease);
+    let short = lease(json!({ "address": "10.0.0.2", "prefix_length": 0 }));
+    assert!(short.contains("from 1 to 32"), "{short}");
+    let group = lease(json!({ "address": "224.0.0.1", "prefix_length": 24 }));
+    assert!(group.contains("the address of one host"), "{group}");
+    let dns = vec!["192.0.2.53"; 9];
+    let many = lease(json!({ "address": "10.0.0.2", "prefix_length": 24, "dns": dns }));
+    assert!(many.contains("at most 8"), "{many}");
+    assert!(lease(json!({ "address": "10.0.0.2" })).contains("prefix_length"));
     assert!(refusal("/mmds-config/network_interfaces", json!(["eth9"])).contains("\"eth9\""));
     assert!(refusal("/mmds-config/network_interfaces", json!([])).contains("is empty"));
     for address in ["169.254.0.1", "169.254.255.1", "10.0.0.1"] {
         assert!(refusal("/mmds-config/ipv4_address", json!(address)).contains("link-local"));
     }
+}
+
+#[test]
+fn a_stream_is_one_descriptor_that_was_handed_over() {
+    let interface = |name: &str, queues: u8| {
+        let interface = json!({
+            "iface_id": "eth0", "host_dev_name": name, "backend": "stream", "queues": queues,
+            "dhcp": { "address": "10.0.0.2", "prefix_length": 24, "gateway": "10.0.0.1", "dns": ["192.0.2.53"] },
+        });
+        let mut config = valid();
+        config["network-interfaces"] = json!([interface]);
+        parse(&config)
+    };
+    let config = interface("fd:net0", 1).unwrap();
+    let [interface_] = &config.network_interfaces[..] else {
+        panic!("{config:?}");
+    };
+    assert_eq!(interface_.backend, NetworkBackend::Stream);
+    let again = serde_json::to_vec(&config).unwrap();
+    assert_eq!(VmConfig::parse(&again).unwrap(), config);
+    let named = interface("tap0", 1).unwrap_err().to_string();
+    assert!(named.contains("fd:NAME, a connected socket"), "{named}");
+    let many = interface("fd:net0", 2).unwrap_err().to_string();
+    assert!(many.contains("of a stream is 2"), "{many}");
 }
 
 #[test]

@@ -8,6 +8,8 @@ pub(super) const CALLS: &[&[Call]] = &[common::CALLS, OWN];
 
 /// `TUNSETIFF` of Linux: takes a TAP device by its name.
 const TUNSETIFF: u32 = 0x4004_54ca;
+/// `SIOCGIFINDEX` of Linux: whether there is an interface of a name.
+const SIOCGIFINDEX: u32 = 0x8933;
 
 const OWN: &[Call] = &[
     // Files and directories.
@@ -21,7 +23,14 @@ const OWN: &[Call] = &[
         SYS_fcntl,
         &[&[is(1, libc::F_DUPFD_CLOEXEC.cast_unsigned())]]
     ),
-    call!(SYS_ioctl, &[&[is(1, FIONBIO)], &[is(1, TUNSETIFF)]]),
+    call!(
+        SYS_ioctl,
+        &[
+            &[is(1, FIONBIO)],
+            &[is(1, TUNSETIFF)],
+            &[is(1, SIOCGIFINDEX)]
+        ]
+    ),
     // Unix sockets: the vsock device's, and services behind its ports.
     call!(SYS_socket, &[&[is(0, libc::AF_UNIX.cast_unsigned())]]),
     call!(SYS_bind),

@@ -1,12 +1,14 @@
 //! Network interfaces.
 
 mod address;
+mod lease;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use address::{MacAddress, NoMacAddress};
+pub use lease::DhcpLease;
 
 use super::id::{Kind, MAX_ID};
 use super::number::{in_range, number, optional};
@@ -26,7 +28,8 @@ pub(crate) const INTERFACES: Kind = Kind {
 pub struct NetworkInterface {
     /// The name of the interface: 1 to 64 letters, digits and underscores.
     pub iface_id: String,
-    /// The name of a TAP device, up to 15 bytes; or `fd:NAME` for one that is open already.
+    /// The name of a TAP device that exists, up to 15 bytes; or `fd:NAME` for one that is open already. Of a
+    /// [stream](NetworkBackend::Stream) always `fd:NAME`.
     pub host_dev_name: HostPath,
     /// The guest's hardware address. Without it one is made up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,25 @@ pub struct NetworkInterface {
     /// Whether the cable is plugged in. Hull's own field.
     #[serde(default, skip_serializing_if = "LinkState::is_up")]
     pub link: LinkState,
+    /// What `host_dev_name` is. Hull's own field.
+    #[serde(default, skip_serializing_if = "NetworkBackend::is_tap")]
+    pub backend: NetworkBackend,
+    /// What a guest that asks by DHCP is told, by the interface itself. Without the field its questions go to the network. Hull's
+    /// own field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<DhcpLease>,
+}
+
+/// What is behind an interface on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkBackend {
+    /// A TAP device.
+    #[default]
+    Tap,
+    /// A connected Unix stream socket on which each frame follows its length, 32 bits, big-endian, as `passt` has it. It has one
+    /// pair of queues and no offloads.
+    Stream,
 }
 
 /// Whether the cable is plugged in.
@@ -115,6 +137,8 @@ impl NetworkInterface {
             queues: 1,
             allowed_addresses: None,
             link: LinkState::Up,
+            backend: NetworkBackend::Tap,
+            dhcp: None,
         }
     }
 
@@ -136,8 +160,25 @@ impl NetworkInterface {
         }
         let most = Self::MAX_QUEUES.into();
         in_range("network-interfaces.queues", self.queues, 1, most)?;
+        self.check_stream()?;
+        self.dhcp.as_ref().map_or(Ok(()), DhcpLease::validate)?;
         check_limiters(self.rx_rate_limiter.as_ref(), self.tx_rate_limiter.as_ref())?;
         check_addresses(self.allowed_addresses.as_deref())
+    }
+
+    fn check_stream(&self) -> Result<(), ConfigError> {
+        if self.backend == NetworkBackend::Tap {
+            return Ok(());
+        }
+        if self.host_dev_name.as_fd().is_none() {
+            return Err(ConfigError::Value {
+                field: "network-interfaces.host_dev_name",
+                value: self.host_dev_name.to_string(),
+                must: "fd:NAME, a connected socket that was handed over, for the backend is a stream",
+            });
+        }
+        // There is nothing that would tell flows apart.
+        in_range("network-interfaces.queues of a stream", self.queues, 1, 1)
     }
 
     /// Takes over what an update names.
@@ -156,6 +197,13 @@ impl NetworkUpdate {
         INTERFACES.check(&self.iface_id)?;
         check_limiters(self.rx_rate_limiter.as_ref(), self.tx_rate_limiter.as_ref())?;
         check_addresses(self.allowed_addresses.as_deref())
+    }
+}
+
+impl NetworkBackend {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_tap(&self) -> bool {
+        *self == Self::Tap
     }
 }
 
