@@ -6,6 +6,7 @@
 mod context;
 mod doctor;
 mod image;
+mod network;
 mod ps;
 mod rm;
 mod run;
@@ -30,6 +31,7 @@ use crate::context::Context;
         hull run -it --rm debian              a shell in a Debian image\n  \
         hull image pull docker.io/alpine      fetch an image\n  \
         hull vm run --disk root.ext4          boot a plain microVM, without a container\n  \
+        hull network create backend           make a network for microVMs\n  \
         hull doctor                           see whether this host can run microVMs"
 )]
 struct Cli {
@@ -50,6 +52,7 @@ enum Command {
     Load(image::LoadArgs),
     Tag(image::TagArgs),
     Vm(vm::Args),
+    Network(network::Args),
     Doctor(doctor::Args),
     /// Show the version
     Version,
@@ -93,6 +96,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Load(args) => image::run(image::Command::Load(args), &ctx).await,
         Command::Tag(args) => image::run(image::Command::Tag(args), &ctx).await,
         Command::Vm(args) => vm::run(args, &ctx).await,
+        Command::Network(args) => network::run(args, &ctx).await,
         Command::Doctor(args) => doctor::run(args, &ctx).await,
         Command::Version => {
             anstream::println!("hull {}", env!("CARGO_PKG_VERSION"));

@@ -95,6 +95,12 @@ impl Paths {
         self.root.join("vms")
     }
 
+    /// Networks, with their endpoints.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
     pub(crate) fn templates(&self) -> PathBuf {
         self.root.join("templates")
     }

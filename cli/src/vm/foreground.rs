@@ -18,10 +18,15 @@ use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
     Exit status: 0 when the guest powered off, 16 when it rebooted, 17 when its kernel panicked, 18 after a triple\n\
     fault, 19 when KVM could not go on, 20 when it was ended by Ctrl-] or a signal, 125 when Hull failed,\n\
     137 when it was killed.\n\n\
+    A guest gets its address by DHCP, from its interface itself: distributions ask by themselves, and a bare\n\
+    BusyBox by ip link set eth0 up && udhcpc. IPv6 addresses of a network are to be set in the guest; hull vm\n\
+    inspect shows them. With passt, all of DHCP, DHCPv6 and router advertisements are there.\n\n\
     Examples:\n  \
     hull vm run --disk root.ext4                             Hull's kernel, a root file system\n  \
     hull vm run --kernel vmlinux --initrd initrd.img -m 1g   another kernel\n  \
-    hull vm run --disk root.ext4:ro --cmdline 'quiet init=/bin/sh'"
+    hull vm run --disk root.ext4:ro --cmdline 'quiet init=/bin/sh'\n  \
+    hull vm run --disk root.ext4 --net bridge -p 8080:80     the host's port 8080 is the guest's port 80\n  \
+    hull vm run --disk root.ext4 --net user -p 8080:80       the same without any privilege"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -45,7 +45,7 @@ pub(crate) struct StatsArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     Table,
     Json,
 }
@@ -144,6 +144,7 @@ fn object(one: &Listed, vms: &MicroVms) -> Value {
         "finished": one.state.finished,
         "auto_remove": one.record.auto_remove,
         "api_socket": runs.then(|| vms.api_socket(&one.record.name)),
+        "networks": one.state.networks,
         "spec": one.record.spec,
     })
 }

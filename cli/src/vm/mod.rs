@@ -2,7 +2,7 @@
 
 mod control;
 mod foreground;
-mod list;
+pub(crate) mod list;
 mod output;
 mod spec;
 mod start;

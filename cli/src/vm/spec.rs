@@ -1,8 +1,10 @@
 //! The options that say what a microVM is to be.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use hull_engine::network::Publication;
 use hull_engine::parse_size;
 use hull_engine::plain::{ConsoleKind, DiskSpec, NetSpec, ShareSpec, VmName, VmSpec};
 
@@ -21,9 +23,18 @@ pub(super) struct SpecArgs {
     /// A disk: a file or block device; can be given several times. The first is the root, unless there is an initramfs or a root=
     #[arg(long = "disk", value_name = "PATH[:ro]")]
     disks: Vec<DiskSpec>,
-    /// A network interface: none, or tap=NAME for a TAP device of the host; can be given several times
-    #[arg(long = "net", value_name = "NET")]
+    /// A network interface; can be given several times. NETWORK[,ip=ADDRESS][,mac=MAC][,mtu=BYTES][,queues=N] is in a network
+    /// (hull network ls; the network bridge is always there), tap=NAME[,mac=..][,mtu=..][,queues=N] has a TAP device that exists,
+    /// user[,ip=..][,mac=..][,mtu=..] has the host's network without any privilege, by the program passt; none is none
+    #[arg(long = "net", visible_alias = "network", value_name = "NET")]
     networks: Vec<NetSpec>,
+    /// A port of the host that is the guest's, such as 8080:80, 127.0.0.1:5353:53/udp or 8000-8010:80-90; can be given several times.
+    /// Without --net, the guest gets the network bridge, or user if this is not run by root
+    #[arg(short, long, value_name = "[IP:]HOST:GUEST[/udp]")]
+    publish: Vec<Publication>,
+    /// A server of names that the guest is told by DHCP; the host's if not given
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<Ipv4Addr>,
     /// A directory, mounted in the guest by mount -t virtiofs TAG /mnt; can be given several times
     #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
     shares: Vec<ShareSpec>,
@@ -63,6 +74,8 @@ impl SpecArgs {
             initrd: self.initrd,
             disks: self.disks,
             networks: self.networks,
+            publish: self.publish,
+            dns: self.dns,
             shares: self.shares,
             cpus: self.cpus,
             memory_mib: self.memory.div_ceil(1 << 20),

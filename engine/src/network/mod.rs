@@ -14,6 +14,8 @@
 mod address;
 mod bridge;
 mod conntrack;
+mod default;
+mod dns;
 mod endpoint;
 mod error;
 mod id;
@@ -34,13 +36,17 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
+pub use default::DEFAULT_NETWORK;
+pub use dns::host_resolvers;
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use id::{EndpointId, NetworkId};
+pub use ipnet::IpNet;
 pub use mac::{InvalidMac, MacAddress};
 pub use network::Network;
 pub use networks::{Networks, Recovered};
 pub use passt::{Passt, PasstSpec};
+pub use publish::InvalidPublication;
 pub use spec::{
     Addressing, DEFAULT_MTU, EndpointSpec, HostPorts, MAX_QUEUES, NetworkSpec, Owner, Protocol,
     Publication, Published, Service, SubnetSpec,

@@ -252,6 +252,12 @@ fn check(spec: &NetworkSpec) -> Result<(), Error> {
     if !begins || !goes_on || spec.name.len() > 64 {
         return Err(Error::Name(spec.name.clone()));
     }
+    if super::default::RESERVED.contains(&spec.name.as_str()) {
+        return Err(Error::invalid(
+            format!("{:?} means no network where one is named", spec.name),
+            "choose another name",
+        ));
+    }
     let has_v6 = spec.ipv6 != Addressing::Off;
     if spec.ipv4 == Addressing::Off && !has_v6 {
         return Err(Error::invalid(

@@ -138,6 +138,12 @@ impl Passt {
         &self.published
     }
 
+    /// Ends it. Its microVM is gone, so it ends by itself, too; this is for who wants to see the end of it.
+    pub fn end(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits (blocking) until it has ended, which it does when its socket is closed.
     pub fn wait(mut self) -> io::Result<()> {
         self.socket = None;

@@ -5,6 +5,8 @@
 //! space would reach `::1`, too, but ends with its process and hides who speaks. What keeps other programs from a port is a socket
 //! that is bound to it and never listens.
 
+mod parse;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -13,6 +15,8 @@ use std::os::fd::OwnedFd;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
+
+pub use parse::InvalidPublication;
 
 use super::{Error, HostPorts, Protocol, Publication, Published};
 

@@ -158,7 +158,8 @@ pub struct Owner {
 }
 
 /// Ports of the host whose traffic is the guest's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Its protocol.
     pub protocol: Protocol,
@@ -172,7 +173,8 @@ pub struct Publication {
 }
 
 /// Which ports of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HostPorts {
     /// Free ones of the kernel's choice, one for each of the guest's.
     Random,

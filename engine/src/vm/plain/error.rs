@@ -49,6 +49,12 @@ pub enum VmError {
         /// Why.
         source: ClientError,
     },
+    /// Its network cannot be had.
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
+    /// A TAP device that was named cannot be used.
+    #[error(transparent)]
+    Tap(#[from] hull_vm_api::tap::TapError),
     /// What can go wrong with containers, too.
     #[error(transparent)]
     Engine(#[from] Error),

@@ -9,19 +9,23 @@ mod control;
 mod error;
 mod log;
 mod name;
+mod net;
 mod owned;
 mod shelf;
 mod spec;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use console::Terminal;
 pub use control::MicroVms;
 pub use error::VmError;
 pub use log::{Follow, LogReader};
 pub use name::{InvalidVmName, VmName};
+pub use net::{NetSpec, NetTarget};
 pub use owned::{Ask, Owned, Running, VmEnd};
 pub use shelf::{Listed, VmRecord, VmState, VmStatus};
-pub use spec::{ConsoleKind, DiskSpec, NetSpec, ShareSpec, SpecError, VmSpec};
+pub use spec::{ConsoleKind, DiskSpec, ShareSpec, SpecError, VmSpec};
 pub use stats::VmStats;
+pub use wire::VmNet;

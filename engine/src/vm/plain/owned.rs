@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 
 use super::console::{Relay, Terminal};
 use super::shelf::{KILLED, Shelf, VmRecord, VmState, VmStatus};
+use super::wire::Wired;
 use super::{VmError, VmName};
 use crate::container::{Held, write_json};
+use crate::network::Networks;
 use crate::running::epitaph;
 use crate::vm::machine::{Ended, Launch, Machine};
 use crate::{Error, doctor, find_vmm};
@@ -47,6 +49,9 @@ pub struct VmEnd {
     pub reason: String,
 }
 
+/// What a machine that runs has in its owner.
+type Booted = (Machine, Relay, Option<Terminal>);
+
 /// A microVM whose lock this process holds.
 #[derive(Debug)]
 pub struct Owned {
@@ -61,6 +66,7 @@ pub struct Running {
     owned: Owned,
     machine: Machine,
     relay: Relay,
+    wired: Wired,
 }
 
 impl Owned {
@@ -83,12 +89,13 @@ impl Owned {
     /// # Errors
     /// Why it does not run; that is written down, too, or the microVM is removed if it was to be.
     pub async fn start(self, foreground: bool) -> Result<(Running, Option<Terminal>), VmError> {
-        match self.boot(foreground).await {
-            Ok((machine, relay, terminal)) => {
+        match self.boot_wired(foreground).await {
+            Ok(((machine, relay, terminal), wired)) => {
                 let running = Running {
                     owned: self,
                     machine,
                     relay,
+                    wired,
                 };
                 Ok((running, terminal))
             }
@@ -102,7 +109,32 @@ impl Owned {
         }
     }
 
-    async fn boot(&self, foreground: bool) -> Result<(Machine, Relay, Option<Terminal>), VmError> {
+    /// Attaches the network first, and undoes that if the machine does not run.
+    async fn boot_wired(&self, foreground: bool) -> Result<(Booted, Wired), VmError> {
+        let mut wired = self.wire().await?;
+        match self.boot(foreground, &mut wired).await {
+            Ok(booted) => Ok((booted, wired)),
+            Err(error) => {
+                detach(wired).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn wire(&self) -> Result<Wired, VmError> {
+        let spec = self.record.spec.clone();
+        if spec.networks.is_empty() {
+            return Ok(Wired::default());
+        }
+        let directory = self.shelf.paths().networks();
+        let attach = move || Wired::attach(&spec, &Networks::open(directory)?);
+        match tokio::task::spawn_blocking(attach).await {
+            Ok(wired) => wired,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    async fn boot(&self, foreground: bool, wired: &mut Wired) -> Result<Booted, VmError> {
         let (shelf, name) = (&self.shelf, &self.record.name);
         let vmm = find_vmm().map_err(Error::from)?;
         let profile = doctor::load_or_probe(&vmm, shelf.paths().root()).await;
@@ -113,7 +145,10 @@ impl Owned {
         let console = shelf.console_socket(name);
         let relay = Relay::start(directory.path(), &console, foreground);
         let (relay, ends, terminal) = relay.map_err(Error::io("make the console at", &console))?;
-        let (config, mut descriptors) = self.record.spec.configuration(&profile, ends)?;
+        let interfaces = wired.interfaces.clone();
+        let configuration = self.record.spec.configuration(&profile, ends, interfaces);
+        let (config, mut descriptors) = configuration?;
+        descriptors.append(&mut wired.descriptors);
         let file = directory.vmm_config();
         write_json(&file, &config).map_err(Error::io("write", &file))?;
         let log = directory.vmm_log();
@@ -140,6 +175,7 @@ impl Owned {
             &VmState {
                 status: VmStatus::Running,
                 vmm: Some(machine.process()),
+                networks: wired.shown.clone(),
                 started: Some(Timestamp::now()),
                 ..VmState::CREATED
             },
@@ -233,6 +269,7 @@ impl Running {
             owned,
             machine,
             relay,
+            wired,
         } = self;
         let ended = loop {
             tokio::select! {
@@ -245,10 +282,17 @@ impl Running {
             }
         };
         relay.drain().await;
+        detach(wired).await;
         let end = end_of(&ended, &owned.held.directory().vmm_log());
         owned.settle(&end);
         end
     }
+}
+
+/// Undoes a network whose machine is gone.
+async fn detach(wired: Wired) {
+    // What fails in it is logged there.
+    let _ = tokio::task::spawn_blocking(move || wired.detach()).await;
 }
 
 /// How a VMM's exit status reads.

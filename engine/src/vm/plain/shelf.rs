@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{VmError, VmName, VmSpec};
+use super::{VmError, VmName, VmNet, VmSpec, wire};
 use crate::container::{Directory, Held, HostProcess, read_json, remove_tree, write_json};
 use crate::{Error, Paths};
 
@@ -58,6 +58,9 @@ pub struct VmState {
     pub reason: String,
     /// Its `hull-vmm` while it runs.
     pub vmm: Option<HostProcess>,
+    /// What its interfaces are on the host while it runs.
+    #[serde(default)]
+    pub networks: Vec<VmNet>,
     /// When it was started last.
     pub started: Option<Timestamp>,
     /// When it ended last.
@@ -79,6 +82,7 @@ impl VmState {
         exit_code: None,
         reason: String::new(),
         vmm: None,
+        networks: Vec::new(),
         started: None,
         finished: None,
     };
@@ -88,6 +92,7 @@ impl VmState {
         self.exit_code = Some(code);
         self.reason = reason.into();
         self.vmm = None;
+        self.networks = Vec::new();
         self.finished = Some(Timestamp::now());
     }
 }
@@ -218,6 +223,10 @@ impl Shelf {
         let vms = self.paths.vms();
         let private = DirBuilder::new().recursive(true).mode(0o700).create(&vms);
         private.map_err(Error::io("make", &vms))?;
+        if let Err(error) = wire::recover(&self.paths) {
+            // Whoever needs a network is told again.
+            tracing::warn!(%error, "what dead owners left of networks is still there");
+        }
         let _lock = self.lock()?;
         for name in self.names()? {
             let directory = self.directory(&name);

@@ -1,6 +1,7 @@
 //! What a person says a plain microVM is to be, and the configuration that its VMM gets.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,8 +15,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::VmError;
+use super::net::{NetSpec, NetTarget};
+use super::{VmError, wire};
 use crate::Error;
+use crate::network::{DEFAULT_NETWORK, MacAddress, Publication, host_resolvers};
 use crate::programs::find_guest;
 
 /// What every Linux is told: a reboot and a panic end the machine, and nothing that the VMM knows is measured.
@@ -36,8 +39,26 @@ pub enum SpecError {
     #[error("invalid --share {0:?}: DIR:TAG or DIR:TAG:ro is expected, as in /srv/data:data:ro")]
     Share(String),
     /// What is said of the network makes no sense.
-    #[error("invalid --net {0:?}: none, or tap=NAME for a TAP device that exists, is expected")]
-    Net(String),
+    #[error("invalid --net {text:?}: {why}")]
+    Net {
+        /// What was said.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The network carries smaller packets.
+    #[error("mtu={mtu} is more than network {network} carries: give at most {most}")]
+    Mtu {
+        /// What was said.
+        mtu: u16,
+        /// The network's name.
+        network: String,
+        /// Its own MTU.
+        most: u16,
+    },
+    /// Ports of a guest that has no network for them.
+    #[error("--publish needs an interface in a network of Hull's, or --net user")]
+    Publish,
     /// It would be too small or too large.
     #[error("{what} is {value}; it must be from {least} to {most}")]
     Range {
@@ -67,6 +88,12 @@ pub struct VmSpec {
     pub disks: Vec<DiskSpec>,
     /// Network interfaces, in the order of the guest's names.
     pub networks: Vec<NetSpec>,
+    /// Ports of the host that are the guest's, by the first interface that can have them.
+    #[serde(default)]
+    pub publish: Vec<Publication>,
+    /// Servers of names that the guest is told; the host's without them.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
     /// Directories of the host.
     pub shares: Vec<ShareSpec>,
     /// vCPUs, from 1.
@@ -101,16 +128,6 @@ pub struct ShareSpec {
     pub tag: String,
     /// The guest cannot write.
     pub read_only: bool,
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetSpec {
-    /// None at all, said aloud.
-    None,
-    /// The other end of a TAP device of the host.
-    Tap(String),
 }
 
 /// What the guest's console is.
@@ -164,18 +181,6 @@ impl FromStr for ShareSpec {
     }
 }
 
-impl FromStr for NetSpec {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        match text.split_once('=') {
-            None if text == "none" => Ok(Self::None),
-            Some(("tap", name)) if !name.is_empty() => Ok(Self::Tap(name.to_owned())),
-            _ => Err(SpecError::Net(text.to_owned())),
-        }
-    }
-}
-
 /// Takes `:ro` or `:rw` from the end.
 fn mode(text: &str) -> (&str, bool) {
     match (text.strip_suffix(":ro"), text.strip_suffix(":rw")) {
@@ -209,17 +214,53 @@ impl VmSpec {
             *path = std::path::absolute(&*path).map_err(Error::io("find", path.clone()))?;
             std::fs::metadata(&*path).map_err(Error::io("find", path.clone()))?;
         }
+        self.check_networks()?;
         // What only the VMM knows about ids, tags and numbers of devices.
-        self.compose(HostPath::fd("kernel"), String::new())?
+        let real = self.networks.iter().filter(|net| net.to != NetTarget::None);
+        let interfaces = (0..)
+            .zip(real)
+            .map(|(index, net)| wire::interface(index, net));
+        let interfaces = interfaces.collect();
+        self.compose(HostPath::fd("kernel"), String::new(), interfaces)?
             .validate()?;
         Ok(self)
     }
 
-    /// The configuration of the machine and the descriptors that it names.
+    /// Chooses what was left open of the network, so that it is the same at each start.
+    fn check_networks(&mut self) -> Result<(), VmError> {
+        if self.networks.is_empty() && !self.publish.is_empty() {
+            let to = match rustix::process::geteuid().is_root() {
+                true => NetTarget::Network(DEFAULT_NETWORK.to_owned()),
+                false => NetTarget::User,
+            };
+            self.networks.push(NetSpec::new(to));
+        }
+        if !self.publish.is_empty() && !self.networks.iter().any(NetSpec::can_publish) {
+            return Err(SpecError::Publish.into());
+        }
+        for net in &mut self.networks {
+            if net.to != NetTarget::None && net.mac.is_none() {
+                let mac = MacAddress::random().map_err(Error::io("read", "/dev/urandom"))?;
+                net.mac = Some(mac);
+            }
+        }
+        Ok(())
+    }
+
+    /// The servers of names that its guest asks.
+    pub(crate) fn resolvers(&self) -> Vec<Ipv4Addr> {
+        match self.dns.is_empty() {
+            true => host_resolvers(),
+            false => self.dns.clone(),
+        }
+    }
+
+    /// The configuration of the machine and the descriptors that it names, but for those of its network.
     pub(crate) fn configuration(
         &self,
         profile: &HostProfile,
         console: ConsoleEnds,
+        interfaces: Vec<NetworkInterface>,
     ) -> Result<(VmConfig, Vec<(String, OwnedFd)>), VmError> {
         let mut descriptors: Vec<(String, OwnedFd)> = Vec::new();
         let kernel = match &self.kernel {
@@ -242,7 +283,8 @@ impl VmSpec {
         }
         descriptors.push(("output".to_owned(), console.output));
         descriptors.push(("input".to_owned(), console.input));
-        let config = self.compose(HostPath::fd("kernel"), self.boot_args(profile))?;
+        let boot_args = self.boot_args(profile);
+        let config = self.compose(HostPath::fd("kernel"), boot_args, interfaces)?;
         config.validate()?;
         Ok((config, descriptors))
     }
@@ -251,6 +293,7 @@ impl VmSpec {
         &self,
         kernel_image_path: HostPath,
         boot_args: String,
+        interfaces: Vec<NetworkInterface>,
     ) -> Result<VmConfig, SpecError> {
         let mut config = VmConfig::new(BootSource {
             kernel_image_path,
@@ -271,14 +314,7 @@ impl VmSpec {
             drive.cache_type = hull_vm_api::config::CacheType::Writeback;
             config.drives.push(drive);
         }
-        let taps = self.networks.iter().filter_map(|network| match network {
-            NetSpec::Tap(name) => Some(name),
-            NetSpec::None => None,
-        });
-        for (index, tap) in taps.enumerate() {
-            let interface = NetworkInterface::new(format!("net{index}"), tap.as_str().into());
-            config.network_interfaces.push(interface);
-        }
+        config.network_interfaces = interfaces;
         for share in &self.shares {
             config.shares.push(Share {
                 tag: share.tag.clone(),

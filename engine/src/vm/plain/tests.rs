@@ -10,6 +10,8 @@ fn spec() -> VmSpec {
         initrd: None,
         disks: vec!["/dev/null:ro".parse().unwrap()],
         networks: Vec::new(),
+        publish: Vec::new(),
+        dns: Vec::new(),
         shares: Vec::new(),
         cpus: 1,
         memory_mib: 64,
@@ -38,7 +40,7 @@ fn boot_args(spec: &VmSpec) -> (String, bool) {
         output: output.into(),
         input: input.into(),
     };
-    let (config, _) = spec.configuration(&profile(), ends).unwrap();
+    let (config, _) = spec.configuration(&profile(), ends, Vec::new()).unwrap();
     let root = config.drives.first().is_some_and(|d| d.is_root_device);
     (config.boot_source.boot_args.unwrap_or_default(), root)
 }
@@ -82,9 +84,43 @@ fn a_disk_that_one_machine_writes_is_no_others() {
             input: input.into(),
         }
     };
-    let first = spec.configuration(&profile(), ends()).unwrap();
-    let second = spec.configuration(&profile(), ends());
+    let first = spec.configuration(&profile(), ends(), Vec::new()).unwrap();
+    let second = spec.configuration(&profile(), ends(), Vec::new());
     assert!(matches!(second, Err(VmError::DiskInUse(_))));
     drop(first);
-    assert!(spec.configuration(&profile(), ends()).is_ok());
+    assert!(spec.configuration(&profile(), ends(), Vec::new()).is_ok());
+}
+
+#[test]
+fn what_was_left_open_of_the_network_is_chosen_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, "").unwrap();
+    let with = |networks: &[&str], publish: &[&str]| {
+        let mut spec = spec();
+        spec.disks = vec![disk.to_str().unwrap().parse().unwrap()];
+        spec.networks = networks.iter().map(|net| net.parse().unwrap()).collect();
+        spec.publish = publish.iter().map(|port| port.parse().unwrap()).collect();
+        spec.checked()
+    };
+    let made = with(&["x", "none", "tap=t,mac=02:00:00:00:00:07"], &["80:80"]).unwrap();
+    let macs: Vec<_> = made.networks.iter().map(|net| net.mac).collect();
+    assert!(macs[0].is_some() && macs[1].is_none());
+    assert_eq!(macs[2].unwrap().to_string(), "02:00:00:00:00:07");
+    // It is the same when it is read again.
+    let text = serde_json::to_string(&made).unwrap();
+    assert_eq!(serde_json::from_str::<VmSpec>(&text).unwrap(), made);
+
+    assert!(with(&[], &[]).unwrap().networks.is_empty());
+    let default = match rustix::process::geteuid().is_root() {
+        true => NetTarget::Network("bridge".to_owned()),
+        false => NetTarget::User,
+    };
+    assert_eq!(with(&[], &["80:80"]).unwrap().networks[0].to, default);
+    for nets in [&["none"][..], &["tap=t"]] {
+        let refused = with(nets, &["80:80"]).unwrap_err().to_string();
+        assert!(refused.contains("--publish needs"), "{refused}");
+    }
+    let many = with(&["x"; 9], &[]).unwrap_err().to_string();
+    assert!(many.contains("at most 8"), "{many}");
 }
