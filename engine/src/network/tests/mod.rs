@@ -150,7 +150,7 @@ impl Host {
 
     /// Everything in the host's packet filter, interfaces and routes.
     fn all(&self) -> String {
-        let show = "nft list ruleset; ip -o link | sed 's/state .*//'; ip -o addr; ip route";
+        let show = "nft list ruleset; ip -o link | sed 's/state .*//'; ip -o addr | sed 's, tentative,,'; ip route";
         self.namespace.enter(|| sh(show))
     }
 }
