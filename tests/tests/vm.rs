@@ -77,7 +77,7 @@ fn what_makes_no_microvm_is_refused_before_anything_starts() {
         ),
         (&["--disk", "/dev/null", "-m", "1k"], &["--memory"]),
         (&["--share", "/tmp"], &["--share", "DIR:TAG"]),
-        (&["--net", "much"], &["--net", "tap=NAME"]),
+        (&["--net", "tap="], &["--net", "tap=NAME"]),
         (&["--name", "a/b"], &["a/b"]),
     ] {
         home.run(&[&["vm", "run"], args].concat())
