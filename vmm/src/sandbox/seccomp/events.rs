@@ -32,6 +32,8 @@ pub(super) const OWN: &[Call] = &[
             &[is(1, KVM_SET_USER_MEMORY_REGION)],
         ]
     ),
+    // A network interface that goes on after a pause tells its TAP again what its driver can do.
+    call!(SYS_ioctl, lane::TAP),
     // A disk that is put in the place of another.
     call!(SYS_flock),
     call!(
