@@ -234,7 +234,13 @@ fn kernel_args(args: &Args) -> Result<String, StartError> {
     if !args.host_args {
         return Ok(String::new());
     }
-    Ok(probe::run()?.kernel_args())
+    let profile = probe::run()?;
+    let mut kernel_args = profile.kernel_args();
+    if profile.interpreted() {
+        // An interpreter that is interpreted: reading ACPI's tables is most of such a kernel's boot.
+        kernel_args.push_str(" acpi=off");
+    }
+    Ok(kernel_args)
 }
 
 fn metadata_limit(args: &Args) -> usize {
