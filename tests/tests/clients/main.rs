@@ -1,6 +1,7 @@
-//! Programs of others drive `hull-vmm`: schemathesis. `cargo xtask clients`
+//! Programs of others drive `hull-vmm`: a client library of Firecracker's API, unchanged, and schemathesis. `cargo xtask clients`
 //! installs them.
 
+mod library;
 mod schemathesis;
 
 use std::path::PathBuf;
