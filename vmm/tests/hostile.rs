@@ -3,7 +3,7 @@
 mod common;
 
 use common::guest::{Code, Driven, WINDOW};
-use common::{Configured, Vm, no_kvm};
+use common::{Configured, EVERY_DEVICE, Vm, no_kvm};
 use hull_vm_api::ExitCause;
 use hull_vm_api::config::MemoryHotplugUpdate;
 use serde_json::json;
@@ -87,15 +87,8 @@ fn wrong_sizes_and_values_at_every_register_do_no_harm() {
     if no_kvm() {
         return;
     }
-    let vm = Vm::of(&scribble(0).power_off())
-        .set("/entropy", json!({}))
-        .set("/console", json!({ "output_path": "/dev/null" }));
-    let disk = vm.path("disk");
-    std::fs::write(&disk, vec![0; 1 << 20]).unwrap();
-    let drive = json!({ "drive_id": "d", "path_on_host": disk, "is_root_device": false });
-    let vm = vm.set("/drives", json!([drive]));
-    // Every device in turn: disk, vsock, console, entropy.
-    for device in 0..4 {
+    let vm = Vm::of(&[]).every_device();
+    for device in 0..EVERY_DEVICE {
         let code = scribble(device);
         let kernel = common::guest::elf(0x10_0000, &code.power_off());
         std::fs::write(vm.path("kernel"), kernel).unwrap();

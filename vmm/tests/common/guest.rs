@@ -62,6 +62,22 @@ impl Code {
             .fold(self, |code, (at, word)| code.store(at, word))
     }
 
+    /// Copies four bytes between addresses below 2 GiB.
+    pub(crate) fn copy32(self, from: u32, to: u32) -> Self {
+        self.bytes(&[0x8b, 0x04, 0x25]) // mov eax, [from]
+            .bytes(&from.to_le_bytes())
+            .bytes(&[0x89, 0x04, 0x25]) // mov [to], eax
+            .bytes(&to.to_le_bytes())
+    }
+
+    /// Waits until four bytes have one of these bits.
+    pub(crate) fn await_bits(self, address: u32, bits: u32) -> Self {
+        self.bytes(&[0xf7, 0x04, 0x25]) // again: test dword [address], bits
+            .bytes(&address.to_le_bytes())
+            .bytes(&bits.to_le_bytes())
+            .bytes(&[0x74, 0xf3]) // jz again
+    }
+
     /// Maps 2 MiB of physical memory at [`WINDOW`], uncached.
     pub(crate) fn window(self, physical: u64) -> Self {
         self.store(WINDOW_ENTRY, physical | 0x93)
@@ -203,6 +219,16 @@ pub(crate) fn elf(base: u32, code: &[u8]) -> Vec<u8> {
     file
 }
 
+/// The same with data at a higher address.
+pub(crate) fn elf_with(base: u32, code: &[u8], data_at: u32, data: &[u8]) -> Vec<u8> {
+    let mut whole = code.to_vec();
+    let gap = (data_at - base - HEADERS) as usize;
+    assert!(whole.len() <= gap, "{} bytes of code", whole.len());
+    whole.resize(gap, 0);
+    whole.extend(data);
+    elf(base, &whole)
+}
+
 /// What init of [`initramfs`] does after its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
@@ -265,10 +291,26 @@ pub(crate) fn initramfs(then: Then) -> Vec<u8> {
 
 /// The same with another init, whose code works at any address.
 pub(crate) fn initramfs_of(code: &[u8]) -> Vec<u8> {
+    initramfs_with(&elf(INIT_BASE, code), &[])
+}
+
+/// An initramfs with this file as its init, and programs in `/bin`.
+pub(crate) fn initramfs_with(init: &[u8], programs: &[(&str, &[u8])]) -> Vec<u8> {
     let mut cpio = Vec::new();
-    entry(&mut cpio, "dev", 0o040_755, (0, 0), &[]);
+    for directory in ["dev", "proc", "sys", "bin", "mnt"] {
+        entry(&mut cpio, directory, 0o040_755, (0, 0), &[]);
+    }
     entry(&mut cpio, "dev/console", 0o020_600, (5, 1), &[]);
-    entry(&mut cpio, "init", 0o100_755, (0, 0), &elf(INIT_BASE, code));
+    for (name, program) in programs {
+        entry(
+            &mut cpio,
+            &format!("bin/{name}"),
+            0o100_755,
+            (0, 0),
+            program,
+        );
+    }
+    entry(&mut cpio, "init", 0o100_755, (0, 0), init);
     entry(&mut cpio, "TRAILER!!!", 0, (0, 0), &[]);
     cpio
 }

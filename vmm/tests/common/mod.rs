@@ -61,6 +61,8 @@ fn program() -> std::ffi::OsString {
 
 /// A TAP device with several queues.
 pub(crate) const QUEUES: &str = "hulltapq";
+/// How many devices [`Vm::every_device`] makes.
+pub(crate) const EVERY_DEVICE: u32 = 9;
 
 /// A machine to be started, with a directory of its own.
 #[derive(Debug)]
@@ -115,15 +117,52 @@ impl Vm {
         self.set("/serial", json!({ "serial_out_path": "/dev/stdout" }))
     }
 
+    /// With one of every virtio device, in the slots 0 to [`EVERY_DEVICE`] - 1.
+    pub(crate) fn every_device(mut self) -> Self {
+        fs::write(self.path("disk"), vec![0; 1 << 20]).unwrap();
+        fs::write(self.path("pmem"), vec![0; 2 << 20]).unwrap();
+        fs::create_dir(self.path("shared")).unwrap();
+        let (disk, pmem, shared) = (self.path("disk"), self.path("pmem"), self.path("shared"));
+        let drive = json!({ "drive_id": "d", "path_on_host": disk, "is_root_device": false, "io_engine": "Async" });
+        let interface = json!({ "iface_id": "n", "host_dev_name": "hulltap0" });
+        self.own_network = true;
+        self.set("/drives", json!([drive]))
+            .set("/pmem", json!([{ "id": "p", "path_on_host": pmem }]))
+            .set("/network-interfaces", json!([interface]))
+            .set("/console", json!({ "output_path": "/dev/null" }))
+            .set("/entropy", json!({}))
+            .set(
+                "/balloon",
+                json!({
+                    "amount_mib": 1, "deflate_on_oom": true, "stats_polling_interval_s": 1,
+                    "free_page_hinting": true, "free_page_reporting": true,
+                }),
+            )
+            .set("/memory-hotplug", json!({ "total_size_mib": 128 }))
+            .set("/shares", json!([{ "tag": "s", "path": shared }]))
+    }
+
     pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
     }
 
+    fn program(&self) -> Command {
+        if !self.own_network {
+            return Command::new(program());
+        }
+        let mut command = Command::new("unshare");
+        let taps = "for tap in hulltap0 hulltap1; do ip tuntap add $tap mode tap; done";
+        let queues = format!("ip tuntap add {QUEUES} mode tap multi_queue");
+        let then = format!("{taps}; {queues}; exec \"$0\" \"$@\"");
+        command.args(["--net", "sh", "-c", &then]).arg(program());
+        command
+    }
+
     pub(crate) fn command(&self) -> Command {
         let file = self.path("config.json");
         fs::write(&file, self.config.to_string()).unwrap();
-        let mut command = Command::new(program());
+        let mut command = self.program();
         command.args(["--no-api", "--config-file"]).arg(file);
         command.arg("--metrics-path").arg(self.path("metrics"));
         command.args(&self.args);
@@ -139,16 +178,7 @@ impl Vm {
         let file = self.path("config.json");
         fs::write(&file, self.config.to_string()).unwrap();
         let socket = self.path("api");
-        let mut command = if self.own_network {
-            let mut command = Command::new("unshare");
-            let taps = "for tap in hulltap0 hulltap1; do ip tuntap add $tap mode tap; done";
-            let queues = format!("ip tuntap add {QUEUES} mode tap multi_queue");
-            let then = format!("{taps}; {queues}; exec \"$0\" \"$@\"");
-            command.args(["--net", "sh", "-c", &then]).arg(program());
-            command
-        } else {
-            Command::new(program())
-        };
+        let mut command = self.program();
         command.arg("--api-sock").arg(&socket).args(&self.args);
         if configured == Configured::ByFile {
             command.arg("--config-file").arg(file);
