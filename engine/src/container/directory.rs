@@ -5,7 +5,7 @@
 //! owner dies, however it dies; a directory that says "running" and is not locked is a dead one.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -159,9 +159,20 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     })
 }
 
-/// Replaces the file in one step, so that a reader sees the old text or the new.
+/// Replaces the file in one step, so that a reader sees the old text or the new. Where there is no room for both, the
+/// new text takes the place of the old one.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = path.with_extension("json.new");
-    fs::write(&temporary, serde_json::to_vec_pretty(value)?)?;
-    fs::rename(temporary, path)
+    let text = serde_json::to_vec_pretty(value)?;
+    let written = fs::write(&temporary, &text).and_then(|()| fs::rename(&temporary, path));
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            let _ = fs::remove_file(&temporary);
+            // Not cut off first: the old text's room is what there is.
+            let mut file = File::options().write(true).open(path).map_err(|_| error)?;
+            file.write_all(&text)?;
+            file.set_len(text.len().try_into().unwrap_or(u64::MAX))
+        }
+        written => written,
+    }
 }
