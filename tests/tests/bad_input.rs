@@ -176,6 +176,53 @@ fn a_failed_run_without_rm_leaves_a_container_that_was_never_started() {
     home.assert_clean();
 }
 
+/// Runs a container again and again on a file system with ever more room, until there is enough.
+#[test]
+fn a_full_disk_of_the_host_is_reported_whatever_it_was_needed_for() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::new();
+    fs::create_dir_all(home.root()).expect("a directory");
+    // First there is no room at all, then some for the container's files, for the disk's template, for the disk, and at
+    // last for the machine, but not for what its guest writes.
+    let script = "mount -t tmpfs -o size=64m none \"$HULL_ROOT\" || exit 77\n\
+        hull=$1; shift\n\
+        $hull image load -q -i \"$LAYOUT\" >&2 || exit 1\n\
+        free=0\n\
+        while [ $free -le 8192 ]; do\n\
+        head -c $((free * 1024 + 1)) /dev/zero > \"$HULL_ROOT/room\"\n\
+        cat /dev/zero > \"$HULL_ROOT/filler\" 2>/dev/null\n\
+        rm \"$HULL_ROOT/room\"\n\
+        words=$($hull \"$@\" 2>&1); code=$?\n\
+        echo \"$free $code $(echo \"$words\" | wc -l) $words\"\n\
+        left=$(ls -A \"$HULL_ROOT/containers\" \"$HULL_ROOT/names\" | grep -v -c -e ':$' -e '^$')\n\
+        [ $left = 0 ] || echo \"$free left $left\"\n\
+        rm -f \"$HULL_ROOT/filler\" \"$HULL_ROOT\"/templates/*\n\
+        [ $code = 125 ] || break\n\
+        free=$((free * 2 + 8))\n\
+        done\n";
+    let write =
+        "dd if=/dev/urandom of=/data bs=64k count=160 conv=fsync 2>/dev/null || echo dd failed";
+    let args = ["run", "--rm", "busybox", "sh", "-c", write];
+    let mut command = home.hull_among_mounts(script, &args);
+    command.env("LAYOUT", image("busybox"));
+    let text = run(&mut command).success();
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.splitn(4, ' ').collect())
+        .collect();
+    let (last, failed) = lines.split_last().expect("some attempts");
+    assert!(failed.len() >= 3, "{text}");
+    for line in failed {
+        assert_eq!(line[1..3], ["125", "1"], "one sentence: {text}");
+        assert!(line[3].contains("space"), "{text}");
+    }
+    // The guest met the end of the host's disk as an error of its own, and the machine went on.
+    assert_eq!(last[1..], ["0", "1", "dd failed"], "{text}");
+    home.assert_clean();
+}
+
 #[test]
 fn a_full_disk_of_the_container_is_an_error_of_the_program() {
     if !kvm() {

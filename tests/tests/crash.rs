@@ -81,6 +81,53 @@ enum Victim {
     Machine,
 }
 
+/// A container without --rm, killed at a moment of its life that nobody chose: the next command finds it in a state
+/// that can be removed, and nothing else.
+#[test]
+fn what_is_killed_at_a_random_moment_is_recovered_by_the_next_command() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    // Long enough for a boot and the end behind it; the file gives the power-off something to write.
+    let script = "dd if=/dev/urandom of=/f bs=64k count=8 2>/dev/null; echo done";
+    for round in 0..8 {
+        let victim = [Victim::Owner, Victim::Machine][round % 2];
+        let moment = Duration::from_millis(random_below(14_000));
+        let what = format!("round {round}: {victim:?} after {moment:?}");
+        let client = home.start(&["run", "--name", "victim", "busybox", "sh", "-c", script]);
+        let lives = client.outlives(moment);
+        match victim {
+            Victim::Owner => client.signal(Signal::KILL),
+            Victim::Machine => home.machines().into_iter().for_each(kill),
+        }
+        let ended = client.finish();
+        home.wait_until_quiet();
+
+        let listed = home.run(&["ps", "--all", "--format", "json"]).success();
+        let text = listed.trim();
+        let left = home.runtime_files();
+        assert!(left.is_empty(), "{what}: {left:?}");
+        if text.is_empty() {
+            // It was killed before the container was whole.
+            assert!(lives && matches!(victim, Victim::Owner), "{what}");
+        } else {
+            let one: serde_json::Value = serde_json::from_str(text).expect("one container");
+            assert_eq!(one["Names"], "victim", "{what}");
+            let state = one["State"].as_str().unwrap_or_default();
+            // Exited even where the machine was killed while it powered off, since its program had ended.
+            let expected = match (victim, ended.code()) {
+                (Victim::Owner, 137) => &["created", "exited"][..],
+                (Victim::Machine, 125) => &["created"],
+                _ => &["exited"],
+            };
+            assert!(expected.contains(&state), "{what}: {} {text}", ended.stderr);
+            let _ = home.run(&["rm", "victim"]).success();
+        }
+        home.assert_clean();
+    }
+}
+
 #[test]
 fn a_container_killed_while_it_powers_off_keeps_its_exit_status() {
     if !kvm() {
@@ -109,4 +156,10 @@ fn a_container_killed_while_it_powers_off_keeps_its_exit_status() {
         let _ = home.run(&["rm", "victim"]).success();
         home.assert_clean();
     }
+}
+
+/// Another number each time.
+fn random_below(limit: u64) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(limit) % limit
 }
