@@ -66,6 +66,8 @@ pub const LOCAL_APIC: Gpa = GuestAddress(0xfee0_0000);
 pub const KVM_IDENTITY_MAP: Gpa = GuestAddress(0xfffb_c000);
 pub const KVM_TSS: Gpa = GuestAddress(0xfffb_d000);
 
+/// The interrupt line (GSI) of the power button: that of a PC's second serial port, which this machine has not.
+pub const POWER_BUTTON_GSI: u32 = 3;
 /// The first interrupt line (GSI) of a virtio-mmio device; those below belong to a PC's own devices.
 pub const VIRTIO_FIRST_GSI: u32 = 5;
 /// The last pin of KVM's I/O APIC.

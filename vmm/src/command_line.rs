@@ -38,6 +38,7 @@ pub fn command_line(config: &VmConfig, slots: &[VirtioSlot]) -> Result<String, T
     words.extend(root(config));
     if kernel.split_ascii_whitespace().any(|word| word == NO_ACPI) {
         words.push(format!("pvpanic_mmio.port={:#x}", layout::PVPANIC_PORT));
+        words.push(format!("power_button.irq={}", layout::POWER_BUTTON_GSI));
         words.extend(slots.iter().map(VirtioSlot::command_line));
     }
     words.extend(init.map(|init| format!("-- {init}")));
@@ -85,7 +86,7 @@ mod tests {
         let line = command_line(&config("acpi=off -- a b", ""), &[slot]).unwrap();
         assert_eq!(
             line,
-            "acpi=off pvpanic_mmio.port=0x505 virtio_mmio.device=4K@0xd0000000:5 -- a b"
+            "acpi=off pvpanic_mmio.port=0x505 power_button.irq=3 virtio_mmio.device=4K@0xd0000000:5 -- a b"
         );
         let line = command_line(&config("quiet a=x-- b", ""), &[slot]).unwrap();
         assert_eq!(line, "quiet a=x-- b");
@@ -109,7 +110,7 @@ mod tests {
         let error =
             command_line(&config(&format!("acpi=off {}", "x".repeat(2030)), ""), &[]).unwrap_err();
         assert!(
-            error.to_string().contains("has 2063 bytes with the 24"),
+            error.to_string().contains("has 2082 bytes with the 43"),
             "{error}"
         );
         assert!(command_line(&config(&"x".repeat(2000), ""), &[]).is_ok());

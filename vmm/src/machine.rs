@@ -18,7 +18,7 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::images::Images;
-use crate::legacy::{COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
+use crate::legacy::{ButtonLine, COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
 use crate::metrics::exits::Exits;
 use crate::power_button::PowerButton;
 use crate::running::Running;
@@ -38,7 +38,7 @@ pub(crate) struct Machine {
     virtio: Virtio,
     serial: Option<Serial>,
     button: PowerButton,
-    vm: VmFd,
+    vm: Arc<VmFd>,
     memory: GuestMemory,
 }
 
@@ -58,7 +58,7 @@ impl Machine {
         let images = Images::open(&config.boot_source, files)?;
         let cpus = Wanted::read(config, files)?;
         let kvm = kvm::take(files.kvm(), cpus.capabilities())?;
-        let vm = kvm::create_vm(&kvm, machine.vcpu_count.into())?;
+        let vm = Arc::new(kvm::create_vm(&kvm, machine.vcpu_count.into())?);
         timeline.mark(Stage::KvmReady);
 
         let ram = memory::map(machine)?;
@@ -80,6 +80,10 @@ impl Machine {
         let ending = Arc::new(Ending::new().map_err(StartError::host("an eventfd"))?);
         let serial = serial(config, files, &vm)?;
         let (ports, keyboard) = ports(serial.as_ref(), &vm, &ending)?;
+        let line = ButtonLine::connect(vm.clone());
+        let line = line.map_err(StartError::host("the power button's interrupt line"))?;
+        let button = PowerButton::new(line, keyboard, virtio.dialer());
+        let button = button.map_err(StartError::host("an eventfd"))?;
         let mut mmio = Bus::default();
         let gate = Arc::new(Gate::default());
         virtio.attach(&mut mmio, &gate)?;
@@ -100,7 +104,7 @@ impl Machine {
                     Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus)
                 })
                 .collect(),
-            button: PowerButton::new(keyboard, virtio.dialer()),
+            button,
             shared,
             virtio,
             serial,

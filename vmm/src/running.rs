@@ -52,7 +52,7 @@ pub(crate) struct Running {
     pub later: Later,
     pub shared: Shared,
     /// Gone after its vCPUs, and before the memory that it knows of.
-    pub vm: VmFd,
+    pub vm: Arc<VmFd>,
     /// It must not go while something can still touch it.
     pub _memory: GuestMemory,
 }
@@ -119,6 +119,7 @@ impl Running {
                 self.shared.ending.announce(ExitCause::ParentGone);
             }
             if rang.take() {
+                self.button.go_on();
                 self.obey(keeper, host);
             }
         }
@@ -244,7 +245,7 @@ impl fmt::Debug for Running {
 
 /// Wakes the loop up when the keeper wants something, or the machine has ended.
 struct Bell {
-    fds: [RawFd; 3],
+    fds: [RawFd; 4],
     ending: Arc<Ending>,
     rang: Rc<Cell<bool>>,
 }
@@ -253,7 +254,12 @@ impl Bell {
     fn new(running: &Running, keeper: &Channel) -> Self {
         let ending = running.shared.ending.event().as_raw_fd();
         Self {
-            fds: [keeper.as_raw_fd(), ending, running.later.bell()],
+            fds: [
+                keeper.as_raw_fd(),
+                ending,
+                running.later.bell(),
+                running.button.bell(),
+            ],
             ending: running.shared.ending.clone(),
             // Something may have come before the loop began.
             rang: Rc::new(Cell::new(true)),

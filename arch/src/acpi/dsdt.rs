@@ -1,8 +1,9 @@
 //! The DSDT: what only AML can say. Processors, the virtio-mmio devices (`LNRO0005`, as Linux' driver knows them),
-//! pvpanic (`QEMU0001`) and the sleep state that powers off.
+//! pvpanic (`QEMU0001`), the keyboard controller, the power button, and the sleep state that powers off.
 
 use acpi_tables::aml::{
-    Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path, ResourceTemplate, Scope,
+    Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, Notify, Package, Path,
+    ResourceTemplate, Scope,
 };
 use acpi_tables::sdt::Sdt;
 use acpi_tables::{Aml, AmlSink};
@@ -14,6 +15,8 @@ use crate::topology::Topology;
 /// Revision 2: integers have 64 bits.
 const REVISION: u8 = 2;
 const HEADER_SIZE: u32 = 36;
+/// What a power button's device is notified of when it is pressed (ACPI 6.5, table 5.165).
+const PRESSED: u8 = 0x80;
 
 #[derive(Debug)]
 pub(super) struct Dsdt<'a> {
@@ -39,6 +42,8 @@ impl Aml for Dsdt<'_> {
             virtio(index, *slot, &mut body);
         }
         pvpanic(&mut body);
+        keyboard(&mut body);
+        power_button(&mut body);
         let sleep_type = layout::ACPI_POWER_OFF >> 2 & 7;
         Name::new("_S5_".into(), &Package::new(vec![&sleep_type])).to_aml_bytes(&mut body);
         sdt.append_slice(&body.0);
@@ -85,7 +90,10 @@ fn pvpanic(sink: &mut dyn AmlSink) {
         &Device::new("PEVT".into(), vec![&hid, &status, &resources]),
         sink,
     );
-    // The keyboard controller, by which the machine is reset and asked to shut down.
+}
+
+/// The keyboard controller, by which the machine is reset and Ctrl-Alt-Del is pressed.
+fn keyboard(sink: &mut dyn AmlSink) {
     let hid = Name::new("_HID".into(), &EISAName::new("PNP0303"));
     let data = IO::new(0x60, 0x60, 1, 1);
     let command = IO::new(layout::RESET_PORT, layout::RESET_PORT, 1, 1);
@@ -93,4 +101,25 @@ fn pvpanic(sink: &mut dyn AmlSink) {
     let resources = ResourceTemplate::new(vec![&data, &command, &interrupt]);
     let resources = Name::new("_CRS".into(), &resources);
     in_system_bus(&Device::new("PS2_".into(), vec![&hid, &resources]), sink);
+}
+
+/// A button, and the event device that says when it is pressed: a machine of reduced hardware has no registers for it (ACPI 6.5,
+/// sections 4.8.3.1 and 5.6.9).
+fn power_button(sink: &mut dyn AmlSink) {
+    let hid = Name::new("_HID".into(), &EISAName::new("PNP0C0C"));
+    in_system_bus(&Device::new("PWRB".into(), vec![&hid]), sink);
+    let hid = Name::new("_HID".into(), &"ACPI0013");
+    // A consumer's line, edge-triggered, active high, not shared.
+    let line = Interrupt::new(true, true, false, false, layout::POWER_BUTTON_GSI);
+    let resources = ResourceTemplate::new(vec![&line]);
+    let resources = Name::new("_CRS".into(), &resources);
+    let button: Path = "\\_SB_.PWRB".into();
+    let pressed = Notify::new(&button, &PRESSED);
+    // Named for the edge of the line, with its number.
+    let name = format!("_E{:02X}", layout::POWER_BUTTON_GSI);
+    let event = Method::new(Path::new(&name), 0, false, vec![&pressed]);
+    in_system_bus(
+        &Device::new("GED_".into(), vec![&hid, &resources, &event]),
+        sink,
+    );
 }

@@ -61,6 +61,17 @@ fn every_table_is_found_from_the_root_pointer_and_adds_up() {
             .filter(|window| window == b"LNRO0005")
             .count();
         assert_eq!(devices_found, slots.len());
+        // A press of the button: the event device's method for its line notifies the button, by its name from the root.
+        let line = u8::try_from(layout::POWER_BUTTON_GSI).expect("a pin");
+        let method = [
+            format!("_E{line:02X}").as_bytes(),
+            &[0, 0x86],
+            b"\\._SB_PWRB",
+            &[0x0a, 0x80],
+        ]
+        .concat();
+        let found = |wanted: &[u8]| dsdt.windows(wanted.len()).any(|window| window == wanted);
+        assert!(found(&method) && found(b"ACPI0013"), "{dsdt:x?}");
         assert!(dsdt_address + (dsdt.len() as u64) < layout::MP_TABLE.0);
     }
 }

@@ -1,11 +1,13 @@
 //! The few devices of an old PC that a guest needs to end, and to speak before it has drivers.
 
+mod button;
 mod i8042;
 mod panic;
 mod sleep;
 #[cfg(test)]
 mod tests;
 
+pub use button::ButtonLine;
 pub use i8042::I8042;
 pub use panic::PanicPort;
 pub use sleep::SleepRegister;

@@ -8,6 +8,8 @@ pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, OWN];
 
 /// `KVM_SIGNAL_MSI`, by which it sends a non-maskable interrupt.
 const KVM_SIGNAL_MSI: u32 = 0x4020_aea5;
+/// `KVM_GET_IRQCHIP`, by which it sees whether the guest listens to its power button.
+const KVM_GET_IRQCHIP: u32 = 0xc208_ae62;
 /// `KVM_SET_USER_MEMORY_REGION`, by which memory is plugged in.
 pub(super) const KVM_SET_USER_MEMORY_REGION: u32 = 0x4020_ae46;
 /// The first real-time signal that libc leaves, which gets a vCPU out of the guest.
@@ -29,6 +31,7 @@ pub(super) const OWN: &[Call] = &[
         &[
             &[is(1, FIONBIO)],
             &[is(1, KVM_SIGNAL_MSI)],
+            &[is(1, KVM_GET_IRQCHIP)],
             &[is(1, KVM_SET_USER_MEMORY_REGION)],
         ]
     ),
