@@ -6,43 +6,44 @@ use std::time::Duration;
 use hull_engine::plain::{MicroVms, VmError, VmName};
 
 use super::name;
+use super::report::Which;
 
 /// Ask guests to power off, and after a while end them
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The guest is asked by Ctrl-Alt-Del. Hull's own kernel has no keyboard: power it off at its console."
+    after_help = "A guest is asked by its power button: ACPI's, or that of Hull's own kernel, which starts /sbin/poweroff. A guest that listens\n\
+    to neither gets Ctrl-Alt-Del. One that is paused goes on, to hear it. Several are asked at once.\n\n\
+    Examples:\n  \
+    hull vm stop web\n  \
+    hull vm stop --time 60 db cache          give them a minute"
 )]
 pub(crate) struct StopArgs {
     /// How many seconds a guest may take
     #[arg(short, long, default_value_t = 10, value_name = "SECONDS")]
     time: u32,
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// End microVMs at once; their guests are not asked
 #[derive(Debug, clap::Args)]
 pub(crate) struct KillArgs {
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Let the vCPUs of microVMs stand still
 #[derive(Debug, clap::Args)]
 pub(crate) struct PauseArgs {
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Let the vCPUs of paused microVMs run again
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResumeArgs {
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Remove microVMs; their disks stay
@@ -51,14 +52,13 @@ pub(crate) struct RmArgs {
     /// Also those that run, which are ended
     #[arg(short, long)]
     force: bool,
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub(super) async fn stop(args: StopArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let patience = Duration::from_secs(args.time.into());
-    each(args.names, |name| {
+    each(args.which, vms, |name| {
         let vms = vms.clone();
         async move {
             let (asked, released) = (vms.clone(), vms.clone());
@@ -79,48 +79,58 @@ pub(super) async fn stop(args: StopArgs, vms: &MicroVms) -> anyhow::Result<ExitC
 }
 
 pub(super) async fn kill(args: KillArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
-    simply(args.names, vms, |vms, name| vms.kill(name)).await
+    simply(args.which, vms, |vms, name| vms.kill(name)).await
 }
 
 pub(super) async fn pause(args: PauseArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
-    simply(args.names, vms, |vms, name| vms.pause(name)).await
+    simply(args.which, vms, |vms, name| vms.pause(name)).await
 }
 
 pub(super) async fn resume(args: ResumeArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
-    simply(args.names, vms, |vms, name| vms.resume(name)).await
+    simply(args.which, vms, |vms, name| vms.resume(name)).await
 }
 
 pub(super) async fn rm(args: RmArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let force = args.force;
-    simply(args.names, vms, move |vms, name| vms.remove(name, force)).await
+    simply(args.which, vms, move |vms, name| vms.remove(name, force)).await
 }
 
 /// Does one blocking thing to each.
 async fn simply(
-    names: Vec<String>,
+    which: Which,
     vms: &MicroVms,
     what: impl Fn(&MicroVms, &VmName) -> Result<(), VmError> + Copy + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
-    each(names, |name| {
+    each(which, vms, |name| {
         let vms = vms.clone();
         blocking(move || what(&vms, &name))
     })
     .await
 }
 
-/// Does something to each, one after the other, prints the names of those that it was done to, and says of the others why not.
-async fn each<F>(names: Vec<String>, what: impl Fn(VmName) -> F) -> anyhow::Result<ExitCode>
+/// Does something to all at once, prints in their order those that it was done to, and says of the others why not.
+async fn each<F>(
+    which: Which,
+    vms: &MicroVms,
+    what: impl Fn(VmName) -> F,
+) -> anyhow::Result<ExitCode>
 where
-    F: Future<Output = Result<(), VmError>>,
+    F: Future<Output = Result<(), VmError>> + Send + 'static,
 {
+    let begin = |text: &String| {
+        let name = name(text)?;
+        let done = tokio::spawn(what(name.clone()));
+        Ok((name, done))
+    };
+    let begun: Vec<Result<_, VmError>> = which.names.iter().map(begin).collect();
     let mut code = ExitCode::SUCCESS;
-    for text in names {
-        let done = match name(&text) {
-            Ok(name) => what(name).await,
+    for one in begun {
+        let done = match one {
+            Ok((name, done)) => done.await?.map(|()| name),
             Err(error) => Err(error),
         };
         match done {
-            Ok(()) => anstream::println!("{text}"),
+            Ok(name) => which.format.done(&name, vms),
             Err(error) => code = crate::fail(&error.into()),
         }
     }

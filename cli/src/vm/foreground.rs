@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use hull_engine::plain::{Ask, MicroVms, VmEnd, VmError};
+use hull_engine::plain::{Ask, MicroVms, Screen, VmEnd, VmError};
 use tokio::sync::mpsc;
 
 use super::spec::SpecArgs;
@@ -53,7 +53,8 @@ async fn foreground(args: Args, vms: &MicroVms) -> anyhow::Result<VmEnd> {
     let mut signals = Signals::listen()?;
     let owned = vms.make(name, spec, true)?;
     let started = {
-        let start = owned.start(true);
+        let size = terminal::screen_size();
+        let start = owned.start(Some(Screen { size }));
         tokio::pin!(start);
         loop {
             tokio::select! {
@@ -77,6 +78,9 @@ async fn foreground(args: Args, vms: &MicroVms) -> anyhow::Result<VmEnd> {
         anstream::eprintln!("hull: microVM {} runs; Ctrl-] ends it", running.name());
     }
     let raw = terminal::raw()?;
+    let sizes = terminal::Sizes::of(vms, running.name());
+    // It may have changed since the start.
+    sizes.tell();
     let (asks, asked) = mpsc::unbounded_channel();
     let mut wait = tokio::spawn(running.wait(asked));
     if let Some(terminal) = terminal {
@@ -92,7 +96,7 @@ async fn foreground(args: Args, vms: &MicroVms) -> anyhow::Result<VmEnd> {
         tokio::select! {
             end = &mut wait => break end?,
             signal = signals.next() => match signal {
-                WINDOW_CHANGED => {}
+                WINDOW_CHANGED => sizes.tell(),
                 INTERRUPT => drop(asks.send(Ask::End)),
                 _ => drop(asks.send(Ask::PowerOff)),
             },

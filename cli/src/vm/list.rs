@@ -131,7 +131,7 @@ pub(super) fn stats(args: &StatsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode
 }
 
 /// All that is known of one.
-fn object(one: &Listed, vms: &MicroVms) -> Value {
+pub(super) fn object(one: &Listed, vms: &MicroVms) -> Value {
     let runs = one.state.status == VmStatus::Running;
     json!({
         "name": one.record.name,

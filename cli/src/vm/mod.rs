@@ -4,6 +4,7 @@ mod control;
 mod foreground;
 pub(crate) mod list;
 mod output;
+mod report;
 mod spec;
 mod start;
 mod terminal;

@@ -27,7 +27,8 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Keys go to the guest as they are typed; Ctrl-] detaches and leaves it running.\n\
-    What was printed before is in hull vm logs."
+    What was printed before is in hull vm logs. Several can be attached: all see and type, and the guest's terminal is as\n\
+    large as that of the one who attached or changed it last."
 )]
 pub(crate) struct ConsoleArgs {
     /// The name
@@ -72,13 +73,13 @@ fn show_log(args: &LogsArgs, vms: &MicroVms) -> anyhow::Result<()> {
 }
 
 pub(super) async fn console(args: ConsoleArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
-    let socket = vms.console(&name(&args.name)?)?;
+    let name = name(&args.name)?;
+    let socket = vms.console(&name)?;
     let stream = UnixStream::connect(&socket).await;
-    let stream =
-        stream.with_context(|| format!("the console of microVM {} cannot be had", args.name))?;
+    let stream = stream.with_context(|| format!("the console of microVM {name} cannot be had"))?;
     let mut signals = Signals::listen()?;
     if io::stdin().is_terminal() {
-        anstream::eprintln!("hull: attached to microVM {}; Ctrl-] detaches", args.name);
+        anstream::eprintln!("hull: attached to microVM {name}; Ctrl-] detaches");
     }
     let raw = terminal::raw()?;
     let (mut from, mut to) = stream.into_split();
@@ -102,7 +103,13 @@ pub(super) async fn console(args: ConsoleArgs, vms: &MicroVms) -> anyhow::Result
             }
         }
     };
-    let signalled = async { while signals.next().await == WINDOW_CHANGED {} };
+    let sizes = terminal::Sizes::of(vms, &name);
+    sizes.tell();
+    let signalled = async {
+        while signals.next().await == WINDOW_CHANGED {
+            sizes.tell();
+        }
+    };
     let over = tokio::select! {
         () = terminal::pass_keys(keys) => "detached",
         () = signalled => "detached",

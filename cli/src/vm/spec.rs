@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use hull_engine::network::Publication;
 use hull_engine::parse_size;
-use hull_engine::plain::{ConsoleKind, DiskSpec, NetSpec, ShareSpec, VmName, VmSpec};
+use hull_engine::plain::{ConsoleKind, DiskSpec, NetSpec, RootSpec, ShareSpec, VmName, VmSpec};
 
 /// What `hull vm run` and `hull vm create` have in common.
 #[derive(Debug, clap::Args)]
@@ -17,12 +17,16 @@ pub(super) struct SpecArgs {
     /// An ELF vmlinux or a bzImage; Hull's own kernel if not given
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// An initramfs, not compressed if it is to be fast
+    /// An initramfs; for Hull's own kernel it must not be compressed
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// A disk: a file or block device; can be given several times. The first is the root, unless there is an initramfs or a root=
+    /// A raw disk image or a block device; can be given several times. On the first is the root: in the partition that says so,
+    /// or the largest one of Linux, or without partitions all of it
     #[arg(long = "disk", value_name = "PATH[:ro]")]
     disks: Vec<DiskSpec>,
+    /// The root, where that is not so: the number of the first disk's partition, or what root= takes
+    #[arg(long, value_name = "PARTITION", conflicts_with = "raw_cmdline")]
+    root: Option<RootSpec>,
     /// A network interface; can be given several times. NETWORK[,ip=ADDRESS][,mac=MAC][,mtu=BYTES][,queues=N] is in a network
     /// (hull network ls; the network bridge is always there), tap=NAME[,mac=..][,mtu=..][,queues=N] has a TAP device that exists,
     /// user[,ip=..][,mac=..][,mtu=..] has the host's network without any privilege, by the program passt; none is none
@@ -35,7 +39,8 @@ pub(super) struct SpecArgs {
     /// A server of names that the guest is told by DHCP; the host's if not given
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<Ipv4Addr>,
-    /// A directory, mounted in the guest by mount -t virtiofs TAG /mnt; can be given several times
+    /// A directory, mounted in the guest by mount -t virtiofs TAG /mnt; can be given several times. Without a disk and an
+    /// initramfs the first one is the root
     #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
     shares: Vec<ShareSpec>,
     /// How many vCPUs
@@ -45,7 +50,14 @@ pub(super) struct SpecArgs {
     #[arg(short, long, value_name = "SIZE", default_value = "512m", value_parser = parse_size)]
     memory: u64,
     /// What the guest's console is: hvc0, both ways; or the serial port, from the first line on but without input
-    #[arg(long, value_enum, value_name = "KIND", default_value_t = Console::Virtio)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        num_args = 0..=1,
+        default_value_t = Console::Virtio,
+        default_missing_value = "virtio"
+    )]
     console: Console,
     /// Words for the kernel's command line, behind those that this host and the console need
     #[arg(
@@ -73,6 +85,7 @@ impl SpecArgs {
             kernel: self.kernel,
             initrd: self.initrd,
             disks: self.disks,
+            root: self.root,
             networks: self.networks,
             publish: self.publish,
             dns: self.dns,

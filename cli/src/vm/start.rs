@@ -3,7 +3,7 @@
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
-use hull_engine::plain::{Ask, MicroVms};
+use hull_engine::plain::{Ask, MicroVms, VmName};
 use rustix::fs::{Mode, OFlags, open};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::FAILED;
 use super::name;
+use super::report::{Report, Which};
 use super::spec::SpecArgs;
 use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
 
@@ -18,18 +19,24 @@ use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     hull vm create --name web --disk root.ext4 --memory 1g\n  \
-    hull vm start $(hull vm create --disk root.ext4:ro)")]
+    hull vm start $(hull vm create --disk root.ext4:ro)\n  \
+    hull vm create --kernel bzImage --initrd initrd.img --disk cloud.raw --format json")]
 pub(crate) struct CreateArgs {
+    /// What to print of it
+    #[arg(long, value_enum, default_value_t = Report::Name)]
+    format: Report,
     #[command(flatten)]
     spec: SpecArgs,
 }
 
 /// Start microVMs in the background
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hull vm start web && hull vm console web\n  \
+    hull vm start --format json web | jq -r .api_socket")]
 pub(crate) struct StartArgs {
-    /// Names
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Own a microVM until it ends: what hull vm start leaves in the background
@@ -45,7 +52,7 @@ pub(super) fn create(args: CreateArgs, vms: &MicroVms) -> anyhow::Result<ExitCod
     let (name, spec) = args.spec.split();
     match vms.make(name, spec, false) {
         Ok(owned) => {
-            anstream::println!("{}", owned.name());
+            args.format.done(owned.name(), vms);
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -57,18 +64,19 @@ pub(super) fn create(args: CreateArgs, vms: &MicroVms) -> anyhow::Result<ExitCod
 
 pub(super) async fn start(args: &StartArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for text in &args.names {
+    for text in &args.which.names {
         match start_one(text, vms).await {
-            Ok(()) => anstream::println!("{text}"),
+            Ok(name) => args.which.format.done(&name, vms),
             Err(error) => code = crate::fail(&error),
         }
     }
     Ok(code)
 }
 
-async fn start_one(text: &str, vms: &MicroVms) -> anyhow::Result<()> {
+async fn start_one(text: &str, vms: &MicroVms) -> anyhow::Result<VmName> {
     // Found out here, for a plain sentence; the owner finds it out again.
-    vms.get(&name(text)?)?;
+    let name = name(text)?;
+    vms.get(&name)?;
     let own = std::env::current_exe().context("hull does not find its own program")?;
     let mut owner = Command::new(own)
         .args(["vm", "own", text])
@@ -84,7 +92,7 @@ async fn start_one(text: &str, vms: &MicroVms) -> anyhow::Result<()> {
         stdout.read_to_end(&mut said).await?;
     }
     if said == RUNNING {
-        return Ok(());
+        return Ok(name);
     }
     if let Some(stderr) = &mut owner.stderr {
         stderr.read_to_string(&mut words).await?;
@@ -102,7 +110,7 @@ pub(super) async fn own(args: OwnArgs, vms: &MicroVms) -> anyhow::Result<ExitCod
     // It fails only for one who leads a group already, as a person who types this does.
     let _ = rustix::process::setsid();
     let mut signals = Signals::listen()?;
-    let (running, _) = vms.take(&name(&args.name)?)?.start(false).await?;
+    let (running, _) = vms.take(&name(&args.name)?)?.start(None).await?;
     rustix::io::write(rustix::stdio::stdout(), RUNNING)?;
     let nothing = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdout(&nothing)?;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::run::terminal::{Raw, quiet};
+use hull_engine::plain::{MicroVms, ScreenSize, VmName};
+use tokio::sync::watch;
+
+use crate::run::terminal::{Raw, quiet, size};
 
 /// Ctrl-].
 const ESCAPE: u8 = 0x1d;
@@ -19,6 +22,44 @@ pub(super) fn raw() -> anyhow::Result<Option<Raw>> {
         return Ok(None);
     }
     Ok(Some(quiet()?.raw()?))
+}
+
+/// How large the person's terminal is, if standard input is one.
+pub(super) fn screen_size() -> Option<ScreenSize> {
+    let (rows, columns) = size().filter(|_| io::stdin().is_terminal())?;
+    Some(ScreenSize { rows, columns })
+}
+
+/// Tells a guest the sizes of the terminal, one after the other; of those that come while it is being told only the last.
+#[derive(Debug)]
+pub(super) struct Sizes(watch::Sender<Option<ScreenSize>>);
+
+impl Sizes {
+    /// For the guest of this name.
+    pub(super) fn of(vms: &MicroVms, name: &VmName) -> Self {
+        let (sender, mut sizes) = watch::channel(None);
+        let (vms, name) = (vms.clone(), name.clone());
+        tokio::spawn(async move {
+            while sizes.changed().await.is_ok() {
+                let Some(size) = *sizes.borrow_and_update() else {
+                    continue;
+                };
+                let (vms, name) = (vms.clone(), name.clone());
+                let told = tokio::task::spawn_blocking(move || vms.resize(&name, size));
+                if let Ok(Err(error)) = told.await {
+                    tracing::warn!(%error, "the guest does not know the size of the terminal");
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Tells how large the terminal is now.
+    pub(super) fn tell(&self) {
+        if let Some(size) = screen_size() {
+            self.0.send_replace(Some(size));
+        }
+    }
 }
 
 /// Passes keys on until Ctrl-] is typed. Of an input that is no terminal all bytes are the guest's, and its end is no end of

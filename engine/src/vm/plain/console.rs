@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::Screen;
 use super::log::LogWriter;
 use super::spec::ConsoleEnds;
 
@@ -53,11 +54,11 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Begins to move bytes. The ends are the VMM's; nothing of them may stay open here, for their closing is the end. With
-    /// `foreground` there is a terminal that is never cut off.
+    /// a screen there is a terminal that is never cut off.
     pub(crate) fn start(
         log: &Path,
         socket: &Path,
-        foreground: bool,
+        foreground: Option<Screen>,
     ) -> io::Result<(Self, ConsoleEnds, Option<Terminal>)> {
         let log = LogWriter::create(log)?;
         let listener = UnixListener::bind(socket)?;
@@ -69,12 +70,12 @@ impl Relay {
         let attached = Attached::default();
         let (sender, keys) = mpsc::channel(WAITING);
         let (screen, terminal) = match foreground {
-            true => {
+            Some(_) => {
                 let (screen, output) = mpsc::channel(WAITING);
                 let input = sender.clone();
                 (Some(screen), Some(Terminal { output, input }))
             }
-            false => (None, None),
+            None => (None, None),
         };
         tokio::spawn(type_in(typed, keys));
         let (over, told) = oneshot::channel();
@@ -83,7 +84,13 @@ impl Relay {
             server: tokio::spawn(serve(listener, sender, attached, told)),
             over,
         };
-        Ok((relay, ConsoleEnds { output, input }, terminal))
+        let size = foreground.and_then(|screen| screen.size);
+        let ends = ConsoleEnds {
+            output,
+            input,
+            size,
+        };
+        Ok((relay, ends, terminal))
     }
 
     /// Waits until all that the guest printed is in the log and passed on; its machine has ended.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hull_vm_api::client::ClientError;
+use hull_vm_api::config::ConsoleUpdate;
 use hull_vm_api::{Client, Stage};
 use rustix::process::Signal;
 
 use super::log::{Follow, LogReader};
 use super::owned::io_error;
 use super::shelf::{Shelf, VmStatus};
-use super::{ConsoleKind, Listed, Owned, VmError, VmName, VmSpec, VmStats};
+use super::{ConsoleKind, Listed, Owned, ScreenSize, VmError, VmName, VmSpec, VmStats};
 use crate::Paths;
 
 /// How long a VMM may take to say what it does.
@@ -173,6 +174,21 @@ impl MicroVms {
     /// If it does not run, or its VMM refuses.
     pub fn resume(&self, name: &VmName) -> Result<(), VmError> {
         self.call(name, Client::resume)
+    }
+
+    /// Tells its guest how large the terminal is at which a person sits; of several who are attached the last one counts. A
+    /// serial port has no size.
+    ///
+    /// # Errors
+    /// If it does not run, or its VMM refuses.
+    pub fn resize(&self, name: &VmName, size: ScreenSize) -> Result<(), VmError> {
+        if self.shelf.get(name)?.record.spec.console != ConsoleKind::Virtio {
+            return Ok(());
+        }
+        let ScreenSize { rows, columns } = size;
+        self.call(name, |client| {
+            client.patch_console(&ConsoleUpdate { rows, columns })
+        })
     }
 
     /// What it takes of the host; `None` of one that does not run.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::console::{Relay, Terminal};
 use super::shelf::{KILLED, Shelf, VmRecord, VmState, VmStatus};
 use super::wire::Wired;
-use super::{VmError, VmName};
+use super::{ScreenSize, VmError, VmName};
 use crate::container::{Held, write_json};
 use crate::network::Networks;
 use crate::running::epitaph;
@@ -37,6 +37,13 @@ pub enum Ask {
     PowerOff,
     /// To end at once.
     End,
+}
+
+/// A terminal in the foreground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// How large it is, if it is a terminal and not just a pipe.
+    pub size: Option<ScreenSize>,
 }
 
 /// How a microVM ended.
@@ -84,12 +91,15 @@ impl Owned {
         &self.record.name
     }
 
-    /// Starts the machine; returns when its vCPUs run. With `foreground` there is a terminal, which must be read.
+    /// Starts the machine; returns when its vCPUs run. With a screen there is a terminal, which must be read.
     ///
     /// # Errors
     /// Why it does not run; that is written down, too, or the microVM is removed if it was to be.
-    pub async fn start(self, foreground: bool) -> Result<(Running, Option<Terminal>), VmError> {
-        match self.boot_wired(foreground).await {
+    pub async fn start(
+        self,
+        screen: Option<Screen>,
+    ) -> Result<(Running, Option<Terminal>), VmError> {
+        match self.boot_wired(screen).await {
             Ok(((machine, relay, terminal), wired)) => {
                 let running = Running {
                     owned: self,
@@ -110,9 +120,9 @@ impl Owned {
     }
 
     /// Attaches the network first, and undoes that if the machine does not run.
-    async fn boot_wired(&self, foreground: bool) -> Result<(Booted, Wired), VmError> {
+    async fn boot_wired(&self, screen: Option<Screen>) -> Result<(Booted, Wired), VmError> {
         let mut wired = self.wire().await?;
-        match self.boot(foreground, &mut wired).await {
+        match self.boot(screen, &mut wired).await {
             Ok(booted) => Ok((booted, wired)),
             Err(error) => {
                 detach(wired).await;
@@ -134,7 +144,11 @@ impl Owned {
         }
     }
 
-    async fn boot(&self, foreground: bool, wired: &mut Wired) -> Result<Booted, VmError> {
+    async fn boot(
+        &self,
+        screen: Option<Screen>,
+        wired: &mut Wired,
+    ) -> Result<Booted, VmError> {
         let (shelf, name) = (&self.shelf, &self.record.name);
         let vmm = find_vmm().map_err(Error::from)?;
         let profile = doctor::load_or_probe(&vmm, shelf.paths().root()).await;
@@ -143,7 +157,7 @@ impl Owned {
         let api = self.make_sockets()?;
         let directory = self.held.directory();
         let console = shelf.console_socket(name);
-        let relay = Relay::start(directory.path(), &console, foreground);
+        let relay = Relay::start(directory.path(), &console, screen);
         let (relay, ends, terminal) = relay.map_err(Error::io("make the console at", &console))?;
         let interfaces = wired.interfaces.clone();
         let configuration = self.record.spec.configuration(&profile, ends, interfaces);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::net::{NetSpec, NetTarget};
-use super::{VmError, wire};
+use super::{VmError, kind, partition, wire};
 use crate::Error;
 use crate::network::{DEFAULT_NETWORK, MacAddress, Publication, host_resolvers};
 use crate::programs::find_guest;
@@ -30,8 +30,35 @@ const OWN_ARGUMENTS: &str = "acpi=off pci=off";
 #[derive(Debug, Error)]
 pub enum SpecError {
     /// Without either, Linux has no program to start.
-    #[error("there is nothing to boot from: give --disk, with a file system on it, or --initrd")]
+    #[error(
+        "there is nothing to boot from: give --disk, with a file system on it, or --initrd, or --share with a directory that is to be the root"
+    )]
     NoRoot,
+    /// The device shows what is in the file, byte by byte.
+    #[error(
+        "disk {path} is a {format} image, and disks are raw: convert it by qemu-img convert -O raw {path} {path}.raw"
+    )]
+    ImageFormat {
+        /// The file.
+        path: String,
+        /// Its format, as qemu-img names it.
+        format: &'static str,
+    },
+    /// Nothing unpacks disks, and Hull's kernel no archives: that takes a guest longer than anything.
+    #[error("{what} {path} is compressed: unpack it first, by {unpacker} {path} > {path}.raw")]
+    Compressed {
+        /// What it is.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// A program that unpacks it to standard output.
+        unpacker: &'static str,
+    },
+    /// What is said of the root makes no sense.
+    #[error(
+        "invalid --root {0:?}: the number of a partition of the first disk is expected, or what the kernel is to be told as root=, such as /dev/vdb or PARTUUID=..."
+    )]
+    Root(String),
     /// What is said of a disk makes no sense.
     #[error("invalid --disk {0:?}: PATH or PATH:ro is expected")]
     Disk(String),
@@ -84,8 +111,11 @@ pub struct VmSpec {
     pub kernel: Option<PathBuf>,
     /// An initramfs.
     pub initrd: Option<PathBuf>,
-    /// In the order of the guest's names. The first is the root, unless there is an initramfs or a `root=`.
+    /// In the order of the guest's names. On the first is the root, unless there is an initramfs or a `root=`.
     pub disks: Vec<DiskSpec>,
+    /// Which device is the root, where it is not found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootSpec>,
     /// Network interfaces, in the order of the guest's names.
     pub networks: Vec<NetSpec>,
     /// Ports of the host that are the guest's, by the first interface that can have them.
@@ -118,6 +148,11 @@ pub struct DiskSpec {
     pub read_only: bool,
 }
 
+/// The device with the root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RootSpec(String);
+
 /// A directory of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,11 +178,21 @@ pub enum ConsoleKind {
     None,
 }
 
-/// The VMM's ends of the console's pipes.
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScreenSize {
+    /// Lines, from 1.
+    pub rows: u16,
+    /// Characters in a line, from 1.
+    pub columns: u16,
+}
+
+/// The VMM's ends of the console's pipes, and the size of the terminal behind them, if there is one.
 #[derive(Debug)]
 pub(crate) struct ConsoleEnds {
     pub(crate) output: OwnedFd,
     pub(crate) input: OwnedFd,
+    pub(crate) size: Option<ScreenSize>,
 }
 
 impl FromStr for DiskSpec {
@@ -162,6 +207,46 @@ impl FromStr for DiskSpec {
             path: path.into(),
             read_only,
         })
+    }
+}
+
+impl FromStr for RootSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for RootSpec {
+    type Error = SpecError;
+
+    fn try_from(text: String) -> Result<Self, SpecError> {
+        let number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let bad = match number {
+            true => !text.parse().is_ok_and(|number: u8| number > 0),
+            false => text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"'),
+        };
+        if bad {
+            return Err(SpecError::Root(text));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<RootSpec> for String {
+    fn from(root: RootSpec) -> Self {
+        root.0
+    }
+}
+
+impl RootSpec {
+    /// As Linux takes it.
+    fn device(&self) -> String {
+        match self.0.parse::<u8>() {
+            Ok(number) => format!("/dev/vda{number}"),
+            Err(_) => self.0.clone(),
+        }
     }
 }
 
@@ -204,7 +289,7 @@ impl VmSpec {
         )?;
         let (least, most) = (MachineConfig::MIN_MEMORY_MIB, MachineConfig::MAX_MEMORY_MIB);
         range("--memory (in MiB)", self.memory_mib, least, most)?;
-        if self.disks.is_empty() && self.initrd.is_none() {
+        if self.disks.is_empty() && self.initrd.is_none() && self.shares.is_empty() {
             return Err(SpecError::NoRoot.into());
         }
         let kernels = self.kernel.iter_mut().chain(&mut self.initrd);
@@ -214,6 +299,12 @@ impl VmSpec {
             *path = std::path::absolute(&*path).map_err(Error::io("find", path.clone()))?;
             std::fs::metadata(&*path).map_err(Error::io("find", path.clone()))?;
         }
+        for disk in &self.disks {
+            raw("disk", &disk.path)?;
+        }
+        if let (None, Some(initrd)) = (&self.kernel, &self.initrd) {
+            raw("initramfs", initrd)?;
+        }
         self.check_networks()?;
         // What only the VMM knows about ids, tags and numbers of devices.
         let real = self.networks.iter().filter(|net| net.to != NetTarget::None);
@@ -221,7 +312,7 @@ impl VmSpec {
             .zip(real)
             .map(|(index, net)| wire::interface(index, net));
         let interfaces = interfaces.collect();
-        self.compose(HostPath::fd("kernel"), String::new(), interfaces)?
+        self.compose(None, String::new(), interfaces)?
             .validate()?;
         Ok(self)
     }
@@ -271,8 +362,12 @@ impl VmSpec {
         if let Some(initrd) = &self.initrd {
             descriptors.push(("initrd".to_owned(), open(initrd, false)?.into()));
         }
+        let mut root = None;
         for (index, disk) in self.disks.iter().enumerate() {
             let file = open(&disk.path, !disk.read_only)?;
+            if index == 0 && !self.names_its_root() {
+                root = partition::root(&file).map_err(Error::io("read", &disk.path))?;
+            }
             // Held by the description of the file, which the VMM gets: as long as it lives.
             let lock = match disk.read_only {
                 true => FlockOperation::NonBlockingLockShared,
@@ -283,20 +378,26 @@ impl VmSpec {
         }
         descriptors.push(("output".to_owned(), console.output));
         descriptors.push(("input".to_owned(), console.input));
-        let boot_args = self.boot_args(profile);
-        let config = self.compose(HostPath::fd("kernel"), boot_args, interfaces)?;
+        let mut config = self.compose(root, self.boot_args(profile), interfaces)?;
+        if let (Some(device), Some(size)) = (&mut config.console, console.size) {
+            device.rows = Some(size.rows);
+            device.columns = Some(size.columns);
+        }
         config.validate()?;
         Ok((config, descriptors))
     }
 
+    /// With the PARTUUID of the first disk's partition that is the root, if it is a partition.
     fn compose(
         &self,
-        kernel_image_path: HostPath,
+        root: Option<String>,
         boot_args: String,
         interfaces: Vec<NetworkInterface>,
     ) -> Result<VmConfig, SpecError> {
+        // An initramfs without a root may need none.
+        let has_root = !self.names_its_root() && (self.initrd.is_none() || root.is_some());
         let mut config = VmConfig::new(BootSource {
-            kernel_image_path,
+            kernel_image_path: HostPath::fd("kernel"),
             initrd_path: self.initrd.as_ref().map(|_| HostPath::fd("initrd")),
             boot_args: Some(boot_args),
         });
@@ -309,7 +410,10 @@ impl VmSpec {
             let mut drive = Drive::new(format!("disk{index}"));
             drive.path_on_host = Some(HostPath::fd(&drive.drive_id));
             drive.is_read_only = disk.read_only;
-            drive.is_root_device = index == 0 && !self.raw_cmdline && !self.names_its_root();
+            drive.is_root_device = index == 0 && has_root;
+            if drive.is_root_device {
+                drive.partuuid.clone_from(&root);
+            }
             // It is there after the machine is gone: what the guest flushes is to be on the disk.
             drive.cache_type = hull_vm_api::config::CacheType::Writeback;
             config.drives.push(drive);
@@ -342,10 +446,28 @@ impl VmSpec {
         Ok(config)
     }
 
-    /// An initramfs finds its root by itself, and so does a kernel that was told.
+    /// Whether nothing is to be found out about the root.
     fn names_its_root(&self) -> bool {
         let mut words = self.cmdline.split_ascii_whitespace();
-        self.initrd.is_some() || words.any(|word| word.starts_with("root="))
+        self.raw_cmdline || self.root.is_some() || words.any(|word| word.starts_with("root="))
+    }
+
+    /// What the kernel is told of a root that is not the first disk's.
+    fn root_words(&self) -> String {
+        let mode = |read_only| if read_only { "ro" } else { "rw" };
+        if let Some(root) = &self.root {
+            let read_only = self.disks.first().is_some_and(|disk| disk.read_only);
+            return format!("root={} {}", root.device(), mode(read_only));
+        }
+        match self.shares.first() {
+            Some(share)
+                if self.disks.is_empty() && self.initrd.is_none() && !self.names_its_root() =>
+            {
+                let (tag, mode) = (&share.tag, mode(share.read_only));
+                format!("root={tag} rootfstype=virtiofs {mode}")
+            }
+            _ => String::new(),
+        }
     }
 
     fn boot_args(&self, profile: &HostProfile) -> String {
@@ -363,7 +485,15 @@ impl VmSpec {
             ConsoleKind::Serial => "console=ttyS0",
             ConsoleKind::None => "quiet 8250.nr_uarts=0",
         };
-        let mut words = vec![host.as_str(), ARGUMENTS, own, console, self.cmdline.trim()];
+        let root = self.root_words();
+        let mut words = vec![
+            host.as_str(),
+            ARGUMENTS,
+            own,
+            console,
+            root.as_str(),
+            self.cmdline.trim(),
+        ];
         words.retain(|word| !word.is_empty());
         words.join(" ")
     }
@@ -372,6 +502,25 @@ impl VmSpec {
 fn open(path: &Path, writable: bool) -> Result<File, Error> {
     let file = File::options().read(true).write(writable).open(path);
     file.map_err(Error::io("open", path))
+}
+
+/// Refuses a file whose bytes are not what the guest is to see.
+fn raw(what: &'static str, path: &Path) -> Result<(), VmError> {
+    let file = open(path, false)?;
+    if let Some(format) = kind::image_format(&file).map_err(Error::io("read", path))? {
+        let path = path.display().to_string();
+        return Err(SpecError::ImageFormat { path, format }.into());
+    }
+    if let Some(unpacker) = kind::unpacker(&file).map_err(Error::io("read", path))? {
+        let path = path.display().to_string();
+        return Err(SpecError::Compressed {
+            what,
+            path,
+            unpacker,
+        }
+        .into());
+    }
+    Ok(())
 }
 
 fn range(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), SpecError> {

@@ -9,6 +9,7 @@ fn spec() -> VmSpec {
         kernel: Some("/dev/null".into()),
         initrd: None,
         disks: vec!["/dev/null:ro".parse().unwrap()],
+        root: None,
         networks: Vec::new(),
         publish: Vec::new(),
         dns: Vec::new(),
@@ -39,6 +40,7 @@ fn boot_args(spec: &VmSpec) -> (String, bool) {
     let ends = ConsoleEnds {
         output: output.into(),
         input: input.into(),
+        size: None,
     };
     let (config, _) = spec.configuration(&profile(), ends, Vec::new()).unwrap();
     let root = config.drives.first().is_some_and(|d| d.is_root_device);
@@ -71,6 +73,54 @@ fn the_kernel_is_told_what_the_host_and_the_console_need_unless_one_says_all() {
 }
 
 #[test]
+fn a_root_is_a_partition_or_a_directory_or_what_one_says() {
+    let mut spec = spec();
+    for (said, told) in [
+        ("2", "root=/dev/vda2 ro debug"),
+        ("LABEL=x", "root=LABEL=x ro debug"),
+    ] {
+        spec.root = Some(said.parse().unwrap());
+        let (line, root) = boot_args(&spec);
+        assert!(line.ends_with(told) && !root, "{line}");
+    }
+    for bad in ["", "0", "999", "/dev/vda 1", "\"x"] {
+        assert!(bad.parse::<RootSpec>().is_err(), "{bad}");
+    }
+    spec.root = None;
+    spec.disks.clear();
+    spec.shares = vec!["/srv:tree".parse().unwrap()];
+    let (line, _) = boot_args(&spec);
+    assert!(
+        line.ends_with("root=tree rootfstype=virtiofs rw debug"),
+        "{line}"
+    );
+    spec.initrd = Some("/dev/null".into());
+    assert!(!boot_args(&spec).0.contains("root="));
+}
+
+#[test]
+fn files_that_a_guest_would_not_understand_are_refused_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let path = file.to_str().unwrap();
+    let mut disk = spec();
+    disk.disks = vec![path.parse().unwrap()];
+    let mut initrd = spec();
+    initrd.kernel = None;
+    initrd.initrd = Some(file.clone());
+    let mut foreign = initrd.clone();
+    foreign.kernel = Some("/dev/null".into());
+    let refusal = |spec: &VmSpec| spec.clone().checked().unwrap_err().to_string();
+
+    std::fs::write(&file, b"QFI\xfb\0\0\0\x03").unwrap();
+    assert!(refusal(&disk).contains(&format!("qemu-img convert -O raw {path}")));
+    std::fs::write(&file, [0x1f, 0x8b, 8, 0]).unwrap();
+    assert!(refusal(&disk).contains(&format!("zcat {path} > ")));
+    assert!(refusal(&initrd).contains(&format!("zcat {path} > ")));
+    assert!(foreign.checked().is_ok(), "another kernel may unpack it");
+}
+
+#[test]
 fn a_disk_that_one_machine_writes_is_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk");
@@ -82,6 +132,7 @@ fn a_disk_that_one_machine_writes_is_no_others() {
         ConsoleEnds {
             output: output.into(),
             input: input.into(),
+            size: None,
         }
     };
     let first = spec.configuration(&profile(), ends(), Vec::new()).unwrap();
