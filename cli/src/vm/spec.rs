@@ -49,7 +49,7 @@ pub(super) struct SpecArgs {
     /// How much memory, such as 512m or 2g; the host gives it page by page, as the guest touches it
     #[arg(short, long, value_name = "SIZE", default_value = "512m", value_parser = parse_size)]
     memory: u64,
-    /// What the guest's console is: hvc0, both ways; or the serial port, from the first line on but without input
+    /// What the guest's console is: hvc0, or the serial port, which is slower and there from the kernel's first line on
     #[arg(
         long,
         value_enum,

@@ -14,7 +14,7 @@ fn the_root_is_found_in_its_partition_and_the_serial_port_says_so() {
         return;
     }
     let home = Home::new();
-    let script = "busybox cat /proc/cmdline; busybox grep ' / ' /proc/mounts; busybox touch /new || echo writing is refused; echo x >/dev/vda || echo to the disk, too";
+    let script = "busybox cat /proc/cmdline; busybox grep ' / ' /proc/mounts; busybox touch /new || echo writing is refused; echo x >/dev/vda || echo to the disk, too; read -r word; echo \"heard $word\"";
     let tree = tree(&home, script);
     let disk = ext4(&home, "disk", Some(&tree), true);
     let before = fs::read(&disk).expect("the disk");
@@ -29,8 +29,11 @@ fn the_root_is_found_in_its_partition_and_the_serial_port_says_so() {
         "quiet",
     ];
     let disk_ro = format!("{disk}:ro");
-    let ended = home.run(&[&run[..], &["--disk", &disk_ro]].concat());
-    let output = ended.success();
+    let mut here = home.start(&[&run[..], &["--disk", &disk_ro]].concat());
+    here.wait_for("to the disk, too");
+    here.write(b"hello\n");
+    here.wait_for("heard hello");
+    let output = here.finish().success();
     for expected in [
         "root=PARTUUID=1234abcd-01 ro",
         "/dev/root / ext4 ro",

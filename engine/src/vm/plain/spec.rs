@@ -172,7 +172,7 @@ pub enum ConsoleKind {
     /// virtio-console, `hvc0` to Linux: both ways.
     #[default]
     Virtio,
-    /// A 16550, `ttyS0` to Linux: what the guest prints, from its first line on. It reads nothing.
+    /// A 16550, `ttyS0` to Linux: both ways, from the kernel's first line on.
     Serial,
     /// Nothing.
     None,
@@ -438,6 +438,7 @@ impl VmSpec {
             ConsoleKind::Serial => {
                 config.serial = Some(Serial {
                     serial_out_path: Some(HostPath::fd("output")),
+                    serial_in_path: Some(HostPath::fd("input")),
                     ..Serial::default()
                 });
             }
