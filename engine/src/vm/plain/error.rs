@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use hull_vm_api::client::ClientError;
+use hull_vm_api::config::NotUtf8;
 use thiserror::Error;
 
-use super::{SpecError, VmName};
+use super::VmName;
 use crate::Error;
 
 /// An operation on a plain microVM failed.
@@ -58,4 +59,81 @@ pub enum VmError {
     /// What can go wrong with containers, too.
     #[error(transparent)]
     Engine(#[from] Error),
+}
+
+/// A machine that cannot be.
+#[derive(Debug, Error)]
+pub enum SpecError {
+    /// Without either, Linux has no program to start.
+    #[error(
+        "there is nothing to boot from: give --disk, with a file system on it, or --initrd, or --share with a directory that is to be the root"
+    )]
+    NoRoot,
+    /// The device shows what is in the file, byte by byte.
+    #[error(
+        "disk {path} is a {format} image, and disks are raw: convert it by qemu-img convert -O raw {path} {path}.raw"
+    )]
+    ImageFormat {
+        /// The file.
+        path: String,
+        /// Its format, as qemu-img names it.
+        format: &'static str,
+    },
+    /// Nothing unpacks disks, and Hull's kernel no archives: that takes a guest longer than anything.
+    #[error("{what} {path} is compressed: unpack it first, by {unpacker} {path} > {path}.raw")]
+    Compressed {
+        /// What it is.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// A program that unpacks it to standard output.
+        unpacker: &'static str,
+    },
+    /// What is said of the root makes no sense.
+    #[error(
+        "invalid --root {0:?}: the number of a partition of the first disk is expected, or what the kernel is to be told as root=, such as /dev/vdb or PARTUUID=..."
+    )]
+    Root(String),
+    /// What is said of a disk makes no sense.
+    #[error("invalid --disk {0:?}: PATH or PATH:ro is expected")]
+    Disk(String),
+    /// What is said of a directory makes no sense.
+    #[error("invalid --share {0:?}: DIR:TAG or DIR:TAG:ro is expected, as in /srv/data:data:ro")]
+    Share(String),
+    /// What is said of the network makes no sense.
+    #[error("invalid --net {text:?}: {why}")]
+    Net {
+        /// What was said.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The network carries smaller packets.
+    #[error("mtu={mtu} is more than network {network} carries: give at most {most}")]
+    Mtu {
+        /// What was said.
+        mtu: u16,
+        /// The network's name.
+        network: String,
+        /// Its own MTU.
+        most: u16,
+    },
+    /// Ports of a guest that has no network for them.
+    #[error("--publish needs an interface in a network of Hull's, or --net user")]
+    Publish,
+    /// It would be too small or too large.
+    #[error("{what} is {value}; it must be from {least} to {most}")]
+    Range {
+        /// Which option.
+        what: &'static str,
+        /// What was said.
+        value: u64,
+        /// At least.
+        least: u64,
+        /// At most.
+        most: u64,
+    },
+    /// JSON cannot hold the path.
+    #[error(transparent)]
+    NotUtf8(#[from] NotUtf8),
 }

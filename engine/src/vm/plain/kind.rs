@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{SpecError, VmError};
+use crate::Error;
 
 /// Formats of disks other than the raw one, by their first bytes, with their names for `qemu-img`.
 const IMAGES: [(&[u8], &str); 5] = [
@@ -22,13 +26,32 @@ const COMPRESSED: [(&[u8], &str); 5] = [
     (&[0x02, 0x21, 0x4c, 0x18], "lz4cat"),
 ];
 
+/// Refuses a file whose bytes are not what the guest is to see.
+pub(super) fn raw(what: &'static str, path: &Path) -> Result<(), VmError> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    if let Some(format) = image_format(&file).map_err(Error::io("read", path))? {
+        let path = path.display().to_string();
+        return Err(SpecError::ImageFormat { path, format }.into());
+    }
+    if let Some(unpacker) = unpacker(&file).map_err(Error::io("read", path))? {
+        let path = path.display().to_string();
+        return Err(SpecError::Compressed {
+            what,
+            path,
+            unpacker,
+        }
+        .into());
+    }
+    Ok(())
+}
+
 /// The name for `qemu-img` of a disk's format, if it is one that is not raw.
-pub(super) fn image_format(file: &File) -> io::Result<Option<&'static str>> {
+fn image_format(file: &File) -> io::Result<Option<&'static str>> {
     by_first_bytes(file, &IMAGES)
 }
 
 /// The program that unpacks a file, if it is compressed.
-pub(super) fn unpacker(file: &File) -> io::Result<Option<&'static str>> {
+fn unpacker(file: &File) -> io::Result<Option<&'static str>> {
     by_first_bytes(file, &COMPRESSED)
 }
 

@@ -144,11 +144,7 @@ impl Owned {
         }
     }
 
-    async fn boot(
-        &self,
-        screen: Option<Screen>,
-        wired: &mut Wired,
-    ) -> Result<Booted, VmError> {
+    async fn boot(&self, screen: Option<Screen>, wired: &mut Wired) -> Result<Booted, VmError> {
         let (shelf, name) = (&self.shelf, &self.record.name);
         let vmm = find_vmm().map_err(Error::from)?;
         let profile = doctor::load_or_probe(&vmm, shelf.paths().root()).await;

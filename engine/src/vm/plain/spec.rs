@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hull_vm_api::config::{
-    BootSource, Console, Drive, Entropy, HostPath, MachineConfig, NetworkInterface, NotUtf8,
-    Serial, Share,
+    BootSource, Console, Drive, Entropy, HostPath, MachineConfig, NetworkInterface, Serial, Share,
 };
 use hull_vm_api::{HostProfile, VmConfig};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::net::{NetSpec, NetTarget};
-use super::{VmError, kind, partition, wire};
+use super::root::RootSpec;
+use super::{SpecError, VmError, kind, partition, wire};
 use crate::Error;
 use crate::network::{DEFAULT_NETWORK, MacAddress, Publication, host_resolvers};
 use crate::programs::find_guest;
@@ -25,83 +24,6 @@ use crate::programs::find_guest;
 const ARGUMENTS: &str = "reboot=k panic=-1 no_timer_check tsc=reliable";
 /// What Hull's own kernel is told besides, which needs neither.
 const OWN_ARGUMENTS: &str = "acpi=off pci=off";
-
-/// A machine that cannot be.
-#[derive(Debug, Error)]
-pub enum SpecError {
-    /// Without either, Linux has no program to start.
-    #[error(
-        "there is nothing to boot from: give --disk, with a file system on it, or --initrd, or --share with a directory that is to be the root"
-    )]
-    NoRoot,
-    /// The device shows what is in the file, byte by byte.
-    #[error(
-        "disk {path} is a {format} image, and disks are raw: convert it by qemu-img convert -O raw {path} {path}.raw"
-    )]
-    ImageFormat {
-        /// The file.
-        path: String,
-        /// Its format, as qemu-img names it.
-        format: &'static str,
-    },
-    /// Nothing unpacks disks, and Hull's kernel no archives: that takes a guest longer than anything.
-    #[error("{what} {path} is compressed: unpack it first, by {unpacker} {path} > {path}.raw")]
-    Compressed {
-        /// What it is.
-        what: &'static str,
-        /// The file.
-        path: String,
-        /// A program that unpacks it to standard output.
-        unpacker: &'static str,
-    },
-    /// What is said of the root makes no sense.
-    #[error(
-        "invalid --root {0:?}: the number of a partition of the first disk is expected, or what the kernel is to be told as root=, such as /dev/vdb or PARTUUID=..."
-    )]
-    Root(String),
-    /// What is said of a disk makes no sense.
-    #[error("invalid --disk {0:?}: PATH or PATH:ro is expected")]
-    Disk(String),
-    /// What is said of a directory makes no sense.
-    #[error("invalid --share {0:?}: DIR:TAG or DIR:TAG:ro is expected, as in /srv/data:data:ro")]
-    Share(String),
-    /// What is said of the network makes no sense.
-    #[error("invalid --net {text:?}: {why}")]
-    Net {
-        /// What was said.
-        text: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The network carries smaller packets.
-    #[error("mtu={mtu} is more than network {network} carries: give at most {most}")]
-    Mtu {
-        /// What was said.
-        mtu: u16,
-        /// The network's name.
-        network: String,
-        /// Its own MTU.
-        most: u16,
-    },
-    /// Ports of a guest that has no network for them.
-    #[error("--publish needs an interface in a network of Hull's, or --net user")]
-    Publish,
-    /// It would be too small or too large.
-    #[error("{what} is {value}; it must be from {least} to {most}")]
-    Range {
-        /// Which option.
-        what: &'static str,
-        /// What was said.
-        value: u64,
-        /// At least.
-        least: u64,
-        /// At most.
-        most: u64,
-    },
-    /// JSON cannot hold the path.
-    #[error(transparent)]
-    NotUtf8(#[from] NotUtf8),
-}
 
 /// A plain microVM. Paths are absolute, so that whoever starts it may be anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,11 +69,6 @@ pub struct DiskSpec {
     /// The guest cannot write.
     pub read_only: bool,
 }
-
-/// The device with the root file system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RootSpec(String);
 
 /// A directory of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,46 +127,6 @@ impl FromStr for DiskSpec {
     }
 }
 
-impl FromStr for RootSpec {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        text.to_owned().try_into()
-    }
-}
-
-impl TryFrom<String> for RootSpec {
-    type Error = SpecError;
-
-    fn try_from(text: String) -> Result<Self, SpecError> {
-        let number = text.bytes().all(|byte| byte.is_ascii_digit());
-        let bad = match number {
-            true => !text.parse().is_ok_and(|number: u8| number > 0),
-            false => text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"'),
-        };
-        if bad {
-            return Err(SpecError::Root(text));
-        }
-        Ok(Self(text))
-    }
-}
-
-impl From<RootSpec> for String {
-    fn from(root: RootSpec) -> Self {
-        root.0
-    }
-}
-
-impl RootSpec {
-    /// As Linux takes it.
-    fn device(&self) -> String {
-        match self.0.parse::<u8>() {
-            Ok(number) => format!("/dev/vda{number}"),
-            Err(_) => self.0.clone(),
-        }
-    }
-}
-
 impl FromStr for ShareSpec {
     type Err = SpecError;
 
@@ -300,10 +177,10 @@ impl VmSpec {
             std::fs::metadata(&*path).map_err(Error::io("find", path.clone()))?;
         }
         for disk in &self.disks {
-            raw("disk", &disk.path)?;
+            kind::raw("disk", &disk.path)?;
         }
         if let (None, Some(initrd)) = (&self.kernel, &self.initrd) {
-            raw("initramfs", initrd)?;
+            kind::raw("initramfs", initrd)?;
         }
         self.check_networks()?;
         // What only the VMM knows about ids, tags and numbers of devices.
@@ -312,8 +189,7 @@ impl VmSpec {
             .zip(real)
             .map(|(index, net)| wire::interface(index, net));
         let interfaces = interfaces.collect();
-        self.compose(None, String::new(), interfaces)?
-            .validate()?;
+        self.compose(None, String::new(), interfaces)?.validate()?;
         Ok(self)
     }
 
@@ -503,25 +379,6 @@ impl VmSpec {
 fn open(path: &Path, writable: bool) -> Result<File, Error> {
     let file = File::options().read(true).write(writable).open(path);
     file.map_err(Error::io("open", path))
-}
-
-/// Refuses a file whose bytes are not what the guest is to see.
-fn raw(what: &'static str, path: &Path) -> Result<(), VmError> {
-    let file = open(path, false)?;
-    if let Some(format) = kind::image_format(&file).map_err(Error::io("read", path))? {
-        let path = path.display().to_string();
-        return Err(SpecError::ImageFormat { path, format }.into());
-    }
-    if let Some(unpacker) = kind::unpacker(&file).map_err(Error::io("read", path))? {
-        let path = path.display().to_string();
-        return Err(SpecError::Compressed {
-            what,
-            path,
-            unpacker,
-        }
-        .into());
-    }
-    Ok(())
 }
 
 fn range(what: &'static str, value: u64, least: u64, most: u64) -> Result<(), SpecError> {
