@@ -80,6 +80,9 @@ pub const ACPI_POWER_OFF: u8 = 0x20 | (5 << 2);
 /// I/O port and value that reset the machine: the keyboard controller's pulse of the reset line.
 pub const RESET_PORT: u16 = 0x64;
 pub const RESET_VALUE: u8 = 0xfe;
+/// I/O ports of COM1, and its interrupt line (GSI).
+pub const COM1: std::ops::Range<u16> = 0x3f8..0x400;
+pub const COM1_GSI: u32 = 4;
 /// I/O port of the pvpanic device (QEMU `docs/specs/pvpanic.rst`).
 pub const PVPANIC_PORT: u16 = 0x505;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use hull_arch::{Topology, boot};
+use hull_arch::{Topology, boot, layout};
 use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
 use hull_vm_api::{Draft, Metadata, VmConfig};
@@ -18,7 +18,7 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::images::Images;
-use crate::legacy::{ButtonLine, COM1, COM1_GSI, I8042, IrqLine, PanicPort, SleepRegister};
+use crate::legacy::{ButtonLine, I8042, IrqLine, PanicPort, SleepRegister};
 use crate::metrics::exits::Exits;
 use crate::power_button::PowerButton;
 use crate::running::Running;
@@ -72,6 +72,7 @@ impl Machine {
             topology,
             initrd: None,
             devices: &slots,
+            serial: config.serial.is_some(),
             seed: seed()?,
         };
         let entry = images.load(&ram, &command_line(config, &slots)?, pc)?;
@@ -171,7 +172,8 @@ fn ports(
     let sleep = Arc::new(SleepRegister::new(ending.clone()));
     ports.attach(SleepRegister::PORTS, sleep)?;
     if let Some(serial) = serial {
-        ports.attach(COM1, serial.port.clone())?;
+        let range = layout::COM1.start.into()..layout::COM1.end.into();
+        ports.attach(range, serial.port.clone())?;
     }
     Ok((ports, keyboard))
 }
@@ -181,7 +183,8 @@ fn serial(config: &VmConfig, files: &Files, vm: &VmFd) -> Result<Option<Serial>,
     let Some(serial) = &config.serial else {
         return Ok(None);
     };
-    let line = IrqLine::connect(vm, COM1_GSI).map_err(StartError::host("an interrupt line"))?;
+    let line =
+        IrqLine::connect(vm, layout::COM1_GSI).map_err(StartError::host("an interrupt line"))?;
     Serial::new(serial, files, line).map(Some)
 }
 

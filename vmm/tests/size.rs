@@ -169,8 +169,10 @@ fn each_vcpu_runs_where_it_is_told_to() {
         .serial()
         .set("/machine-config/vcpu_count", json!(3))
         .set("/machine-config/cpu_affinity", json!([[1], [0, 1], [0]]));
-    let (mut running, _client) = vm.serve(Configured::ByFile);
+    let (mut running, client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
+    // A pause waits for every vCPU; until then, only the first one is known to be where it is to be.
+    client.pause().unwrap();
     let mut seen = Vec::new();
     for task in fs::read_dir(format!("/proc/{}/task", running.machine())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();

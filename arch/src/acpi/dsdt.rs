@@ -1,5 +1,5 @@
 //! The DSDT: what only AML can say. Processors, the virtio-mmio devices (`LNRO0005`, as Linux' driver knows them),
-//! pvpanic (`QEMU0001`), the keyboard controller, the power button, and the sleep state that powers off.
+//! pvpanic (`QEMU0001`), the serial port, the keyboard controller, the power button, and the sleep state that powers off.
 
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, Notify, Package, Path,
@@ -22,6 +22,7 @@ const PRESSED: u8 = 0x80;
 pub(super) struct Dsdt<'a> {
     pub(super) topology: Topology,
     pub(super) devices: &'a [VirtioSlot],
+    pub(super) serial: bool,
 }
 
 impl Aml for Dsdt<'_> {
@@ -42,6 +43,9 @@ impl Aml for Dsdt<'_> {
             virtio(index, *slot, &mut body);
         }
         pvpanic(&mut body);
+        if self.serial {
+            serial_port(&mut body);
+        }
         keyboard(&mut body);
         power_button(&mut body);
         let sleep_type = layout::ACPI_POWER_OFF >> 2 & 7;
@@ -88,6 +92,22 @@ fn pvpanic(sink: &mut dyn AmlSink) {
     let resources = Name::new("_CRS".into(), &resources);
     in_system_bus(
         &Device::new("PEVT".into(), vec![&hid, &status, &resources]),
+        sink,
+    );
+}
+
+/// A 16550 at COM1. A machine of reduced hardware has no interrupt lines but those that are named here.
+fn serial_port(sink: &mut dyn AmlSink) {
+    let hid = Name::new("_HID".into(), &EISAName::new("PNP0501"));
+    let uid = Name::new("_UID".into(), &0_u8);
+    let ports = layout::COM1;
+    let size = u8::try_from(ports.len()).unwrap_or(u8::MAX);
+    let ports = IO::new(ports.start, ports.start, 1, size);
+    let interrupt = Interrupt::new(true, true, false, false, layout::COM1_GSI);
+    let resources = ResourceTemplate::new(vec![&ports, &interrupt]);
+    let resources = Name::new("_CRS".into(), &resources);
+    in_system_bus(
+        &Device::new("COM1".into(), vec![&hid, &uid, &resources]),
         sink,
     );
 }

@@ -34,6 +34,7 @@ pub fn write<M: GuestMemoryBackend>(
     memory: &M,
     topology: Topology,
     devices: &[VirtioSlot],
+    serial: bool,
 ) -> Result<Gpa, GuestMemoryError> {
     let mut next = GuestAddress(layout::ACPI_TABLES.0 + ROOT_POINTER_SIZE);
     let mut place = |table: &dyn Aml| {
@@ -44,7 +45,11 @@ pub fn write<M: GuestMemoryBackend>(
         next = GuestAddress((address.0 + bytes.0.len() as u64).next_multiple_of(16));
         Ok::<u64, GuestMemoryError>(address.0)
     };
-    let dsdt = place(&dsdt::Dsdt { topology, devices })?;
+    let dsdt = place(&dsdt::Dsdt {
+        topology,
+        devices,
+        serial,
+    })?;
     let fadt = place(&fadt(dsdt))?;
     let madt = place(&madt(topology))?;
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);

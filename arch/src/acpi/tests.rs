@@ -30,10 +30,10 @@ fn double(bytes: &[u8], at: usize) -> u64 {
 
 #[test]
 fn every_table_is_found_from_the_root_pointer_and_adds_up() {
-    for (vcpus, devices) in [(1, 1), (32, 19)] {
+    for (vcpus, devices, serial) in [(1, 1, true), (32, 19, false)] {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 2 << 20)]).expect("memory");
         let slots: Vec<_> = (0..devices).filter_map(virtio_slot).collect();
-        let root = write(&memory, Topology::new(vcpus, false), &slots).expect("tables");
+        let root = write(&memory, Topology::new(vcpus, false), &slots, serial).expect("tables");
         let mut pointer = [0; 36];
         memory
             .read_slice(&mut pointer, root)
@@ -72,6 +72,8 @@ fn every_table_is_found_from_the_root_pointer_and_adds_up() {
         .concat();
         let found = |wanted: &[u8]| dsdt.windows(wanted.len()).any(|window| window == wanted);
         assert!(found(&method) && found(b"ACPI0013"), "{dsdt:x?}");
+        // PNP0501, compressed as EISA did it.
+        assert_eq!(found(&[0x0c, 0x41, 0xd0, 0x05, 0x01]), serial);
         assert!(dsdt_address + (dsdt.len() as u64) < layout::MP_TABLE.0);
     }
 }

@@ -27,6 +27,8 @@ pub struct Machine<'a> {
     pub initrd: Option<Initrd>,
     /// The slots of the virtio-mmio devices, for the ACPI tables.
     pub devices: &'a [VirtioSlot],
+    /// Whether there is a 16550 at COM1, for the ACPI tables.
+    pub serial: bool,
     /// Random bytes of the host, so that the guest's generator is ready from its first line. Only the Linux
     /// protocol has a place for them.
     pub seed: [u8; 32],
@@ -49,7 +51,7 @@ pub fn configure<M: GuestMemoryBackend>(
     write_command_line(memory, command_line, kernel.setup)?;
     regs::write_tables(memory, kernel.entry.protocol)?;
     mptable::write(memory, machine.topology)?;
-    let rsdp = acpi::write(memory, machine.topology, machine.devices)?;
+    let rsdp = acpi::write(memory, machine.topology, machine.devices, machine.serial)?;
     match kernel.entry.protocol {
         Protocol::Linux64 => write_boot_params(memory, kernel, command_line, machine, rsdp),
         Protocol::Pvh => write_start_info(memory, machine, rsdp),

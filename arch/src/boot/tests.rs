@@ -159,6 +159,7 @@ fn the_kernel_finds_its_command_line_and_memory() {
         topology: Topology::new(2, false),
         initrd: None,
         devices: &[],
+        serial: false,
         seed: [5; 32],
     };
     let kernel = load_kernel(&memory, SIZE, &mut Cursor::new(elf(false))).expect("a kernel");

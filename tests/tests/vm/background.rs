@@ -67,8 +67,9 @@ fn two_people_at_one_console(home: &Home) {
         console.wait_for("Ctrl-] detaches");
         console
     };
+    // What is typed is echoed: only the quotes tell it from what is then printed.
     let resized = |size: &str| {
-        format!("until [ \"$(busybox stty size)\" = '{size}' ]; do :; done; echo now {size}\r")
+        format!("until [ \"$(busybox stty size)\" = '{size}' ]; do :; done; echo \"now\" {size}\r")
     };
     let mut one = attach(30, 90);
     one.type_text(&resized("30 90"));

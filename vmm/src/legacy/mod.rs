@@ -15,7 +15,7 @@ pub use sleep::SleepRegister;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use hull_devices::serial::{SERIAL_SIZE, SerialPort};
+use hull_devices::serial::SerialPort;
 
 use kvm_ioctls::VmFd;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -49,11 +49,6 @@ impl IrqLine {
         let _ = self.0.write(1);
     }
 }
-
-/// Where COM1 is.
-pub const COM1: std::ops::Range<u64> = 0x3f8..0x3f8 + SERIAL_SIZE;
-/// COM1's interrupt line.
-pub const COM1_GSI: u32 = 4;
 
 impl Registers for Mutex<SerialPort> {
     fn read(&self, offset: u64, data: &mut [u8]) {
