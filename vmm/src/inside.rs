@@ -13,6 +13,7 @@ use crate::files::Files;
 use crate::keeper::channel::Channel;
 use crate::keeper::child::{self, Ends};
 use crate::keeper::message::{Ended, Failure, Order, Report, Start};
+use crate::last_words;
 use crate::log;
 use crate::machine::Machine;
 use crate::metrics::Figures;
@@ -91,7 +92,8 @@ fn enter(sandbox: &Sandbox, asks: RawFd) -> Result<Confinement, StartError> {
         // SAFETY: the process has a single thread.
         unsafe { std::env::remove_var(variable) };
     }
-    seccomp::watch(Some(asks)).map_err(StartError::host("a handler for violations"))?;
+    last_words::send_to(Some(asks));
+    seccomp::watch().map_err(StartError::host("a handler for violations"))?;
     let confinement = sandbox.enter()?;
     // Behind the change of the user, which takes it back.
     child::die_with_parent().map_err(StartError::host("to die with its parent"))?;

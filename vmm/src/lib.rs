@@ -22,6 +22,7 @@ mod inside;
 mod keeper;
 mod kick;
 pub mod kvm;
+mod last_words;
 pub mod legacy;
 mod log;
 mod machine;

@@ -86,7 +86,7 @@ pub fn print_profile() -> ExitCause {
 /// Prints which system calls each kind of thread may make, as one JSON object.
 #[must_use]
 pub fn print_filters() -> ExitCause {
-    match writeln!(io::stdout(), "{}", seccomp::lists()) {
+    match writeln!(io::stdout(), "{}", seccomp::all_lists()) {
         Ok(()) => ExitCause::PowerOff,
         Err(_) => ExitCause::Failure,
     }
@@ -140,7 +140,7 @@ fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, Star
         ends,
         cgroups,
     } = kept;
-    seccomp::watch(None).map_err(StartError::host("a handler for violations"))?;
+    seccomp::watch().map_err(StartError::host("a handler for violations"))?;
     let opener = Opener::new(&args.fds)?;
     let lifeline = match args.lifeline {
         Some(number) => Some(duplicate(number).map_err(|_| FileError::ClosedFd {

@@ -9,7 +9,7 @@ use hull_vm_api::{ExitCause, Server};
 
 use super::opening::Opener;
 use crate::error::{StartError, with_sources};
-use crate::sandbox::seccomp::{self, Filters, Kind};
+use crate::sandbox::seccomp::{self, Kind};
 use crate::socket::{self, SocketFile, SocketUse};
 
 /// An API that is served.
@@ -38,12 +38,10 @@ impl Api {
         filter: seccomp::Level,
     ) -> Result<Self, StartError> {
         let (listener, socket) = socket::listen(SocketUse::Api, path, opener)?;
-        let filters = Filters::new(filter, &[Kind::Api]);
-        let filters = filters.map_err(StartError::host("a seccomp filter"))?;
         let serve = || -> io::Result<_> {
             let (server, calls) = Server::new(listener, limits)?;
             let requests = server.counts();
-            let server = server.spawn(move || confine(&filters))?;
+            let server = server.spawn(move || confine(filter))?;
             Ok((calls, requests, server))
         };
         let (calls, requests, server) =
@@ -71,8 +69,8 @@ impl Api {
 }
 
 /// There is no API without its filter.
-fn confine(filters: &Filters) {
-    if let Err(error) = filters.put_on(Kind::Api) {
+fn confine(filter: seccomp::Level) {
+    if let Err(error) = seccomp::put_on(Kind::Api, filter) {
         eprintln!(
             "hull-vmm: no seccomp filter for the API: {}",
             with_sources(&error)

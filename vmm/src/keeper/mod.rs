@@ -166,9 +166,7 @@ impl Keeper<'_> {
                 "there is no control group in which this process may make one for the machine"
             );
         }
-        let filters = seccomp::Filters::new(self.filter, &[seccomp::Kind::Keeper]);
-        let filters = filters.map_err(StartError::host("a seccomp filter"))?;
-        let put_on = filters.put_on(seccomp::Kind::Keeper);
+        let put_on = seccomp::put_on(seccomp::Kind::Keeper, self.filter);
         put_on.map_err(StartError::host("a seccomp filter"))
     }
 

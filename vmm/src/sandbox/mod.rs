@@ -31,7 +31,7 @@ use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 
 pub(crate) use cgroup::Cgroups;
-use seccomp::{FilterError, Filters, Kind, Level};
+use seccomp::{FilterError, Kind, Level};
 use user::User;
 
 use crate::args::Args;
@@ -126,7 +126,11 @@ impl Sandbox {
         umask(Mode::empty());
         let Some(user) = &self.user else {
             let own_descriptors = root::host_descriptors().map_err(piece("/proc/self/fd"))?;
-            return Confinement::new(own_descriptors, Level::None, Rights::Untouched);
+            return Ok(Confinement::new(
+                own_descriptors,
+                Level::None,
+                Rights::Untouched,
+            ));
         };
         user.map().map_err(piece("an id in its user namespace"))?;
         namespaces::enter().map_err(piece("new namespaces"))?;
@@ -141,7 +145,7 @@ impl Sandbox {
             true => Rights::None,
             false => Rights::ForShares,
         };
-        Confinement::new(own_descriptors, self.filter, rights)
+        Ok(Confinement::new(own_descriptors, self.filter, rights))
     }
 }
 
@@ -161,7 +165,7 @@ pub(crate) struct Confinement(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     own_descriptors: OwnedFd,
-    filters: Filters,
+    filter: Level,
     rights: Rights,
     /// The first thread has given up what the others must not have, and they are made without.
     closed: AtomicBool,
@@ -179,20 +183,13 @@ enum Rights {
 }
 
 impl Confinement {
-    fn new(own_descriptors: OwnedFd, level: Level, rights: Rights) -> Result<Self, SandboxError> {
-        let kinds = [
-            Kind::Assembly,
-            Kind::Events,
-            Kind::Lane,
-            Kind::Share,
-            Kind::Vcpu,
-        ];
-        Ok(Self(Arc::new(Inner {
+    fn new(own_descriptors: OwnedFd, filter: Level, rights: Rights) -> Self {
+        Self(Arc::new(Inner {
             own_descriptors,
-            filters: Filters::new(level, &kinds)?,
+            filter,
             rights,
             closed: AtomicBool::new(false),
-        })))
+        }))
     }
 
     /// `/proc/self/fd` of this process.
@@ -208,7 +205,7 @@ impl Confinement {
     /// # Errors
     /// If the kernel takes no filter.
     pub(crate) fn begin(&self) -> Result<(), SandboxError> {
-        Ok(self.0.filters.put_on(Kind::Assembly)?)
+        Ok(seccomp::put_on(Kind::Assembly, self.0.filter)?)
     }
 
     /// Before a machine is made that is the only one and has no shares: there will be no use for their capabilities.
@@ -236,7 +233,7 @@ impl Confinement {
         if self.is_there() {
             landlock::restrict(Some((fence.directory.as_fd(), fence.read_only)))?;
         }
-        Ok(self.0.filters.put_on(Kind::Share)?)
+        Ok(seccomp::put_on(Kind::Share, self.0.filter)?)
     }
 
     /// In the first thread, when those of shares are there: this one, and all that it makes from now on, can open nothing.
@@ -269,7 +266,7 @@ impl Confinement {
         if self.is_there() && !self.0.closed.load(Ordering::Relaxed) {
             self.shut()?;
         }
-        Ok(self.0.filters.put_on(kind)?)
+        Ok(seccomp::put_on(kind, self.0.filter)?)
     }
 
     fn is_there(&self) -> bool {

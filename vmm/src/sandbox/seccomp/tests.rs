@@ -7,17 +7,25 @@ use std::thread;
 use super::*;
 
 #[test]
-fn every_list_becomes_a_program() {
-    for level in [Level::Numbers, Level::Arguments] {
-        let filters = Filters::new(level, &Kind::ALL).unwrap();
-        assert_eq!(filters.programs.len(), Kind::ALL.len());
-        for (kind, program) in &filters.programs {
-            // BPF_MAXINSNS of Linux.
-            assert!(program.len() < 4096, "{kind:?}");
+fn every_list_is_a_program() {
+    for kind in Kind::ALL {
+        let [numbers, arguments] =
+            [Level::Numbers, Level::Arguments].map(|level| programs::of(kind, level).unwrap());
+        // BPF_MAXINSNS of Linux.
+        assert!(arguments.len() < 4096, "{kind:?}");
+        assert!(numbers.len() < arguments.len(), "{kind:?}");
+        // Each call that is listed is compared with somewhere (`BPF_JMP | BPF_JEQ`), and by its number alone somewhere else.
+        let has = |program: &[seccompiler::sock_filter], number: i64| {
+            let mut steps = program.iter();
+            steps.any(|step| step.code == 0x15 && i64::from(step.k) == number)
+        };
+        for call in kind.lists().iter().copied().flatten() {
+            let name = call.name();
+            assert!(has(numbers, call.number), "{kind:?}: {name}");
+            assert!(has(arguments, call.number), "{kind:?}: {name}");
         }
+        assert!(programs::of(kind, Level::None).is_none());
     }
-    let none = Filters::new(Level::None, &Kind::ALL).unwrap();
-    assert!(none.programs.is_empty());
 }
 
 #[test]
@@ -65,7 +73,7 @@ fn nobody_may_run_other_programs_or_make_code() {
 
 #[test]
 fn the_lists_can_be_read() {
-    let lists = lists();
+    let lists = all_lists();
     let vcpu = lists["vcpu"].as_array().unwrap();
     let mmap = vcpu.iter().find(|call| call["call"] == "mmap").unwrap();
     assert_eq!(mmap["only"][0][0], "argument 2 & 0x4 is 0x0");
@@ -76,11 +84,10 @@ fn the_lists_can_be_read() {
 fn threads_under_a_filter_can_be_made_and_ended_and_no_process_can() {
     // The assembly's thread makes others, which put on what is theirs.
     let made = thread::spawn(|| {
-        let filters = Filters::new(Level::Arguments, &[Kind::Assembly, Kind::Vcpu]).unwrap();
-        filters.put_on(Kind::Assembly).unwrap();
+        put_on(Kind::Assembly, Level::Arguments).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let vcpu = thread::spawn(move || {
-            filters.put_on(Kind::Vcpu).unwrap();
+            put_on(Kind::Vcpu, Level::Arguments).unwrap();
             drop(theirs);
             vec![1; 1 << 20].len()
         });

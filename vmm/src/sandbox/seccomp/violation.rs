@@ -5,16 +5,12 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use hull_vm_api::ExitCause;
 
 use super::Kind;
-
-/// Where the last words go; standard error if there is no such descriptor.
-static LAST_WORDS: AtomicI32 = AtomicI32::new(-1);
+use crate::last_words::Words;
 
 thread_local! {
     /// Without a destructor, so that the handler may look at any time.
@@ -58,12 +54,11 @@ const NAMES: [(libc::c_long, &str); 20] = [
     (libc::SYS_fcntl, "fcntl"),
 ];
 
-/// Tells of violations in this process from now on; `to` is a socket whose packets arrive whole, or none.
+/// Tells of violations in this process from now on ([`crate::last_words`]).
 ///
 /// # Errors
 /// The host's answer.
-pub(crate) fn watch(to: Option<RawFd>) -> io::Result<()> {
-    LAST_WORDS.store(to.unwrap_or(-1), Ordering::Relaxed);
+pub(crate) fn watch() -> io::Result<()> {
     // SAFETY: the handler makes only calls that are allowed in one; the structure is plain data for which all zeros is "no
     // flags, empty mask".
     let result = unsafe {
@@ -99,78 +94,8 @@ extern "C" fn handle(_: libc::c_int, info: *const Info, _: *const libc::c_void) 
     }
     words.push(" in ");
     words.push(THIS.get().map_or("a thread", Kind::name));
-    let to = LAST_WORDS.load(Ordering::Relaxed);
-    if to < 0 {
-        words.push("\n");
-    }
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-    // SAFETY: the bytes live through the calls. Both calls, and ending, are allowed in a handler.
-    unsafe {
-        if to < 0 {
-            let start = b"hull-vmm: stopped at something that its sandbox forbids: ";
-            libc::write(2, start.as_ptr().cast(), start.len());
-            libc::write(2, words.bytes.as_ptr().cast(), words.length);
-        } else {
-            libc::send(to, words.bytes.as_ptr().cast(), words.length, flags);
-        }
-        libc::_exit(ExitCause::Violation.code().into());
-    }
-}
-
-/// A text that is made without memory of the heap.
-struct Words {
-    bytes: [u8; 128],
-    length: usize,
-}
-
-impl Default for Words {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 128],
-            length: 0,
-        }
-    }
-}
-
-impl Words {
-    fn push(&mut self, text: &str) {
-        for byte in text.bytes() {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
-        }
-    }
-
-    fn push_number(&mut self, number: libc::c_int) {
-        let mut digits = [0; 10];
-        let mut rest = number.unsigned_abs();
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            if let Some(digit) = digits.get_mut(first) {
-                *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-            }
-            rest /= 10;
-            if rest == 0 || first == 0 {
-                break;
-            }
-        }
-        let digits = digits.get(first..).unwrap_or_default();
-        self.push(std::str::from_utf8(digits).unwrap_or_default());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_without_help() {
-        for number in [0, 7, 257, i32::MAX] {
-            let mut words = Words::default();
-            words.push_number(number);
-            assert_eq!(&words.bytes[..words.length], number.to_string().as_bytes());
-        }
-    }
+    words.end(
+        ExitCause::Violation,
+        "stopped at something that its sandbox forbids: ",
+    );
 }
