@@ -15,6 +15,7 @@ use crate::keeper::child::{self, Ends};
 use crate::keeper::message::{Ended, Failure, Order, Report, Start};
 use crate::last_words;
 use crate::log;
+use crate::lost_memory;
 use crate::machine::Machine;
 use crate::metrics::Figures;
 use crate::outside::Wish;
@@ -94,6 +95,7 @@ fn enter(sandbox: &Sandbox, asks: RawFd) -> Result<Confinement, StartError> {
     }
     last_words::send_to(Some(asks));
     seccomp::watch().map_err(StartError::host("a handler for violations"))?;
+    lost_memory::watch().map_err(StartError::host("a handler for lost memory"))?;
     let confinement = sandbox.enter()?;
     // Behind the change of the user, which takes it back.
     child::die_with_parent().map_err(StartError::host("to die with its parent"))?;

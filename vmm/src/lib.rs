@@ -25,6 +25,7 @@ pub mod kvm;
 mod last_words;
 pub mod legacy;
 mod log;
+mod lost_memory;
 mod machine;
 pub mod memory;
 pub mod metrics;

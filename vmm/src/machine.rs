@@ -95,7 +95,7 @@ impl Machine {
             ending,
             timeline: timeline.clone(),
             gate,
-            _mappings: virtio.mappings(),
+            mappings: virtio.mappings(),
         };
         Ok(Self {
             vcpus: (0..)

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     /// Where vCPUs wait while the machine is paused, and turn back when they are to stay out.
     pub gate: Arc<Gate>,
     /// Files that are part of the guest's memory.
-    pub _mappings: Mappings,
+    pub mappings: Mappings,
 }
 
 /// A vCPU that no thread runs yet.
@@ -128,6 +128,16 @@ impl Vcpu {
         self.shared.ending.get().is_none()
     }
 
+    /// Ends the machine because a file is not there in the length in which it was mapped ([`crate::lost_memory`]).
+    fn lost(&self, names: &str) {
+        let detail = format!(
+            "vCPU {} finds no memory; was the file of {names} made shorter while it was mapped?",
+            self.index
+        );
+        let ending = &self.shared.ending;
+        ending.announce_with(ExitCause::NoResource, detail);
+    }
+
     /// Runs until the machine ends or somebody says stop.
     fn run(&mut self) {
         let mut first = self.index == 0;
@@ -144,13 +154,19 @@ impl Vcpu {
             } = &self.shared;
             let came_out = self.fd.run();
             let began = Instant::now();
+            // An address that nothing answers for.
+            let mut nobody = None;
             let (exit, claimed) = match came_out {
                 Ok(VcpuExit::IoOut(port, data)) => (Exit::IoOut, ports.write(port.into(), data)),
                 Ok(VcpuExit::IoIn(port, data)) => (Exit::IoIn, ports.read(port.into(), data)),
                 Ok(VcpuExit::MmioWrite(address, data)) => {
+                    nobody = Some((address, true));
                     (Exit::MmioWrite, mmio.write(address, data))
                 }
-                Ok(VcpuExit::MmioRead(address, data)) => (Exit::MmioRead, mmio.read(address, data)),
+                Ok(VcpuExit::MmioRead(address, data)) => {
+                    nobody = Some((address, false));
+                    (Exit::MmioRead, mmio.read(address, data))
+                }
                 Ok(VcpuExit::Shutdown) => {
                     counters.count(Exit::Other);
                     let detail = format!("vCPU {}", self.index);
@@ -175,6 +191,11 @@ impl Vcpu {
                     kick::rearm(&mut self.fd);
                     (Exit::Interrupted, true)
                 }
+                Err(error) if error.errno() == libc::EFAULT && !self.shared.mappings.is_empty() => {
+                    let names = self.shared.mappings.iter().map(|mapped| &mapped.name[..]);
+                    let names: Vec<_> = names.collect();
+                    return self.lost(&names.join(" or "));
+                }
                 Err(error) => {
                     let detail = format!("KVM_RUN of vCPU {} failed: {error}", self.index);
                     return ending.announce_with(ExitCause::KvmFailure, detail);
@@ -183,6 +204,15 @@ impl Vcpu {
             counters.took(exit, began.elapsed());
             if !claimed {
                 counters.count(Exit::Unclaimed);
+                // Where the guest's kernel is interpreted, lost memory looks like a device that is not there.
+                let mappings = &self.shared.mappings;
+                let lost = nobody.and_then(|(address, is_write)| {
+                    let mut lacking = mappings.iter();
+                    lacking.find(|mapped| mapped.lacks(address, is_write))
+                });
+                if let Some(mapped) = lost {
+                    return self.lost(&mapped.name);
+                }
             }
         }
     }

@@ -51,7 +51,7 @@ pub enum MappingError {
 }
 
 /// Files as memory. While it lives, so does the memory. Its pages can vanish only if somebody shortens a file: then whoever
-/// touches them gets a SIGBUS, so the VMM takes only files that nobody shortens.
+/// touches them gets a SIGBUS, for which the VMM has a handler that says so and ends.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<libc::c_void>,

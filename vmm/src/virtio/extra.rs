@@ -4,6 +4,7 @@
 //! device is made, so that every device can reach it.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hull_devices::GuestMemory;
@@ -18,18 +19,50 @@ use super::slots::KvmSlots;
 use super::{Made, rate};
 use crate::error::StartError;
 use crate::files::{Access, Files};
+use crate::lost_memory::Place;
 use crate::memory::{self, MIB};
 
 /// What Linux wants the beginning of memory that is plugged in to be a multiple of, on every machine (its largest memory block).
 const HOTPLUG_ALIGN: u64 = 2 << 30;
 
 /// The files of virtio-pmem, for whoever has the guest's memory: regions of that do not keep them.
-pub(crate) type Mappings = Arc<[Arc<Mapping>]>;
+pub(crate) type Mappings = Arc<[Arc<Mapped>]>;
+
+/// A file of virtio-pmem as memory of this process.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// Whose it is, in words.
+    pub(crate) name: String,
+    /// Where the guest has it.
+    addresses: Range<u64>,
+    mapping: Arc<Mapping>,
+    _place: Place,
+}
+
+impl Mapped {
+    fn new(id: &str, mapping: Mapping, at: u64) -> Self {
+        let name = format!("pmem {id}");
+        let start = mapping.host_address();
+        let place = Place::of(&name, start..start.saturating_add(mapping.size()));
+        Self {
+            name,
+            addresses: at..at.saturating_add(mapping.size()),
+            mapping: Arc::new(mapping),
+            _place: place,
+        }
+    }
+
+    /// Whether a vCPU came out with an access to it that can only mean that the host has no page there. (A write to memory that is
+    /// only read comes out, too.)
+    pub(crate) fn lacks(&self, address: u64, is_write: bool) -> bool {
+        self.addresses.contains(&address) && !(is_write && self.mapping.is_read_only())
+    }
+}
 
 /// The guest's memory with all that comes on top of its RAM.
 pub(super) struct Extra {
     pub(super) memory: GuestMemory,
-    pmem: Vec<(u64, Arc<Mapping>)>,
+    pmem: Vec<(u64, Arc<Mapped>)>,
     hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
 }
 
@@ -65,8 +98,10 @@ pub(super) fn map(
             .memory
             .insert_region(Arc::new(region))
             .map_err(memory::MemoryError::Layout)?;
-        extra.pmem.push((next, Arc::new(mapping)));
-        next += extra.pmem.last().map_or(0, |(_, mapping)| mapping.size());
+        let size = mapping.size();
+        let mapped = Mapped::new(&pmem.id, mapping, next);
+        extra.pmem.push((next, Arc::new(mapped)));
+        next += size;
     }
     if let Some(hotplug) = &config.memory_hotplug {
         let base = next.next_multiple_of(HOTPLUG_ALIGN);
@@ -117,15 +152,16 @@ fn no_room(id: &str) -> StartError {
 impl Extra {
     /// Makes the device of file number `index`.
     pub(super) fn pmem(&self, index: usize, pmem: &config::Pmem) -> Result<Made, StartError> {
-        let (address, mapping) = self.pmem.get(index).ok_or_else(|| no_room(&pmem.id))?;
+        let (address, mapped) = self.pmem.get(index).ok_or_else(|| no_room(&pmem.id))?;
         let config = PmemConfig {
             address: *address,
             rate: rate::limits(pmem.rate_limiter.as_ref()),
         };
-        let device = Pmem::new(config, mapping.clone()).map_err(|source| StartError::Pmem {
-            id: pmem.id.clone(),
-            source,
-        })?;
+        let device =
+            Pmem::new(config, mapped.mapping.clone()).map_err(|source| StartError::Pmem {
+                id: pmem.id.clone(),
+                source,
+            })?;
         Ok(Made {
             rates: vec![device.rate_control()],
             device: Box::new(device),
@@ -158,9 +194,6 @@ impl Extra {
 
     /// What must live as long as anybody who has the guest's memory.
     pub(super) fn mappings(&self) -> Mappings {
-        self.pmem
-            .iter()
-            .map(|(_, mapping)| mapping.clone())
-            .collect()
+        self.pmem.iter().map(|(_, mapped)| mapped.clone()).collect()
     }
 }
