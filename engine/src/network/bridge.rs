@@ -110,8 +110,8 @@ fn new(name: &str, id: &NetworkId) -> LinkMessage {
     message
 }
 
-/// Of the identifier's digits.
-fn mac(id: &NetworkId) -> Vec<u8> {
+/// The bridge's MAC address, made of the identifier's digits.
+pub(crate) fn mac(id: &NetworkId) -> Vec<u8> {
     let mut mac = vec![0x02, 0x48];
     mac.extend(hex::decode(id.as_str()).unwrap_or_default());
     mac.resize(6, 0);

@@ -4,13 +4,15 @@
 //! with the port, or with the address, gets it instead, an endpoint's connections are forgotten with it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
+
+use super::{Protocol, Published};
 
 const GET: u16 = 1;
 const DELETE: u16 = 2;
@@ -20,8 +22,14 @@ const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
-/// In a tuple: its addresses.
+/// In a tuple: its addresses; in those, where it goes.
 const TUPLE_IP: u16 = 1;
+const TO: [u16; 2] = [2, 4];
+/// In a tuple: its protocol's; in that, its number, and the port where it goes.
+const TUPLE_PROTOCOL: u16 = 2;
+const PROTOCOL: u16 = 1;
+const TO_PORT: u16 = 3;
+const UDP: u8 = 17;
 /// Flags in an attribute's type.
 const TYPE: u16 = 0x3fff;
 
@@ -34,29 +42,64 @@ const ERROR: u16 = 2;
 
 /// Forgets all connections from and to these addresses.
 pub(crate) fn forget(addresses: &[IpAddr]) -> io::Result<()> {
-    let kind = SocketType::RAW;
-    let protocol = Some(netlink::NETFILTER);
-    let socket = socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
-    rustix::net::connect(&socket, &netlink::SocketAddrNetlink::new(0, 0))?;
-    for (family, is_v6) in [(AddressFamily::INET, false), (AddressFamily::INET6, true)] {
+    for is_v6 in [false, true] {
         let own: Vec<Vec<u8>> = addresses
             .iter()
             .filter(|address| address.is_ipv6() == is_v6)
             .map(octets)
             .collect();
-        if own.is_empty() {
+        if !own.is_empty() {
+            forget_those(is_v6, |connection| whose(connection, &own))?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what goes to these ports and to the host itself. (It is about UDP: a connection of TCP that nobody accepted is over.)
+pub(crate) fn forget_unpublished(ports: &[Published]) -> io::Result<()> {
+    for is_v6 in [false, true] {
+        let of_family = |port: &&Published| port.address.is_ipv6() == is_v6;
+        let udp = ports
+            .iter()
+            .filter(|port| port.protocol == Protocol::Udp)
+            .filter(of_family);
+        let udp: Vec<&Published> = udp.collect();
+        if udp.is_empty() {
             continue;
         }
-        let mut found = Vec::new();
-        exchange(&socket, GET, NLM_F_DUMP, family, &[], |connection| {
-            found.extend(whose(connection, &own));
+        forget_those(is_v6, |connection| {
+            let (address, port) = udp_to_host(connection)?;
+            let is_at = |at: &&&Published| {
+                at.host == port && (at.address.is_unspecified() || at.address == address)
+            };
+            udp.iter().find(is_at)?;
+            // What only passes through is somebody else's: the host can have sockets at its own addresses alone.
+            UdpSocket::bind((address, 0)).ok()?;
+            Some(name(connection))
         })?;
-        for connection in found {
-            match exchange(&socket, DELETE, NLM_F_ACK, family, &connection, |_| ()) {
-                // It ended meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
+    }
+    Ok(())
+}
+
+/// Forgets the connections of a family that are named.
+fn forget_those(is_v6: bool, named: impl Fn(&[u8]) -> Option<Vec<u8>>) -> io::Result<()> {
+    let kind = SocketType::RAW;
+    let protocol = Some(netlink::NETFILTER);
+    let socket = socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
+    rustix::net::connect(&socket, &netlink::SocketAddrNetlink::new(0, 0))?;
+    let family = match is_v6 {
+        false => AddressFamily::INET,
+        true => AddressFamily::INET6,
+    };
+    let mut found = Vec::new();
+    exchange(&socket, GET, NLM_F_DUMP, family, &[], |connection| {
+        found.extend(named(connection));
+    })?;
+    for connection in found {
+        match exchange(&socket, DELETE, NLM_F_ACK, family, &connection, |_| ()) {
+            // It ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
         }
     }
     Ok(())
@@ -69,11 +112,10 @@ fn octets(address: &IpAddr) -> Vec<u8> {
     }
 }
 
-/// The attributes that name a connection, if one of the addresses is in it.
+/// The name of a connection, if one of the addresses is in it.
 fn whose(connection: &[u8], own: &[Vec<u8>]) -> Option<Vec<u8>> {
-    let mut name = Vec::new();
     let mut is_own = false;
-    for (kind, whole, value) in Attributes(connection) {
+    for (kind, _, value) in Attributes(connection) {
         if [ORIGINAL, REPLY].contains(&kind) {
             let addresses = Attributes(value)
                 .filter(|(kind, ..)| *kind == TUPLE_IP)
@@ -82,12 +124,40 @@ fn whose(connection: &[u8], own: &[Vec<u8>]) -> Option<Vec<u8>> {
                 is_own |= own.iter().any(|own| own == address);
             }
         }
+    }
+    is_own.then(|| name(connection))
+}
+
+/// The attributes that name a connection.
+fn name(connection: &[u8]) -> Vec<u8> {
+    let mut name = Vec::new();
+    for (kind, whole, _) in Attributes(connection) {
         if [ORIGINAL, ID, ZONE].contains(&kind) {
             name.extend_from_slice(whole);
             name.resize(name.len().next_multiple_of(4), 0);
         }
     }
-    is_own.then_some(name)
+    name
+}
+
+/// Where a connection of UDP goes.
+fn udp_to_host(connection: &[u8]) -> Option<(IpAddr, u16)> {
+    let (_, _, original) = Attributes(connection).find(|(kind, ..)| *kind == ORIGINAL)?;
+    let inside = |wanted: u16| {
+        let (_, _, value) = Attributes(original).find(|(kind, ..)| *kind == wanted)?;
+        Some(Attributes(value))
+    };
+    let (_, _, to) = inside(TUPLE_IP)?.find(|(kind, ..)| TO.contains(kind))?;
+    let v4 = <[u8; 4]>::try_from(to).map(IpAddr::from);
+    let to = v4
+        .or_else(|_| <[u8; 16]>::try_from(to).map(IpAddr::from))
+        .ok()?;
+    let protocol = |wanted: u16| {
+        let (_, _, value) = inside(TUPLE_PROTOCOL)?.find(|(kind, ..)| *kind == wanted)?;
+        Some(value)
+    };
+    let port = protocol(TO_PORT)?.try_into().map(u16::from_be_bytes).ok()?;
+    (protocol(PROTOCOL)? == [UDP]).then_some((to, port))
 }
 
 /// The attributes of a message: type, all of it, value. It ends at the first that is not whole.
@@ -193,6 +263,7 @@ mod tests {
         #[test]
         fn no_bytes_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = whose(&bytes, &[vec![10, 0, 0, 2]]);
+            let _ = udp_to_host(&bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ipnet::IpNet;
 
 use super::netlink::Netlink;
-use super::networks::{disconnect, forget};
+use super::networks::{bury, disconnect, forget, forget_before};
 use super::publish::Market;
 use super::rules::{self, Script};
 use super::state::{Directory, EndpointRecord, NetworkRecord};
@@ -106,29 +106,40 @@ impl Endpoint {
             return Err(Error::PublishInternal(self.network.name.clone()));
         }
         let locked = self.directory.lock()?;
+        let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
         let mut taken = Vec::new();
         for network in locked.networks()? {
+            // Rules of the dead would be in the way.
+            bury(
+                &locked,
+                &mut netlink,
+                &network,
+                locked.endpoints(&network.id)?,
+            )?;
             for endpoint in locked.endpoints(&network.id)? {
-                if locked.is_owned(&network.id, &endpoint.id)? {
-                    taken.extend(endpoint.published);
-                }
+                taken.extend(endpoint.published);
             }
         }
+        // Whoever adopted it may have published ports, too.
+        let now = locked.endpoint(&self.network.id, &self.record.id)?;
+        let now = now.ok_or_else(|| self.gone())?;
         let market = Market {
+            by_kernel: true,
             to: &self.record.addresses,
             taken: &taken,
         };
         let reserved = market.reserve(publications)?;
-        let mut record = self.record.clone();
+        let mut record = now.clone();
         record.published.extend_from_slice(&reserved.ports);
         // Written first: what is in the kernel can always be found here.
         locked.write_endpoint(&self.network.id, &record)?;
         let mut script = Script::new();
         script.add_ports(&reserved.ports);
         if let Err(error) = script.apply() {
-            locked.write_endpoint(&self.network.id, &self.record)?;
+            locked.write_endpoint(&self.network.id, &now)?;
             return Err(error);
         }
+        forget_before(&reserved.ports);
         drop(locked);
         self.record = record;
         self.sockets.extend(reserved.sockets);
@@ -143,12 +154,20 @@ impl Endpoint {
     /// Ends the endpoint: its TAP, whoever has descriptors of it, its rules, ports and addresses.
     pub fn detach(self) -> Result<(), Error> {
         let locked = self.directory.lock()?;
+        // As it is now: whoever adopted it may have published ports, or have ended it.
+        let Some(record) = locked.endpoint(&self.network.id, &self.record.id)? else {
+            return Ok(());
+        };
         let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
-        disconnect(&mut netlink, &self.record.id)?;
+        disconnect(&mut netlink, &record.id)?;
         let mut script = Script::new();
-        script.remove_endpoint(&self.network, &self.record);
+        script.remove_endpoint(&self.network, &record);
         script.apply()?;
-        forget(&self.record);
-        locked.remove_endpoint(&self.network.id, &self.record.id)
+        forget(&record);
+        locked.remove_endpoint(&self.network.id, &record.id)
+    }
+
+    fn gone(&self) -> Error {
+        Error::NotFound(format!("{}/{}", self.network.name, self.record.id))
     }
 }

@@ -48,6 +48,6 @@ pub use networks::{Networks, Recovered};
 pub use passt::{Passt, PasstSpec};
 pub use publish::InvalidPublication;
 pub use spec::{
-    Addressing, DEFAULT_MTU, EndpointSpec, HostPorts, MAX_QUEUES, NetworkSpec, Owner, Protocol,
-    Publication, Published, Service, SubnetSpec,
+    Addressing, DEFAULT_MTU, EndpointSpec, HostPorts, MAX_MTU, MAX_QUEUES, NetworkSpec, Owner,
+    Protocol, Publication, Published, Service, SubnetSpec,
 };

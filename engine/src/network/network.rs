@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 
 use super::endpoint::Endpoint;
 use super::netlink::Netlink;
-use super::networks::{allocate, bury, disconnect, lower, raise, undo};
+use super::networks::{
+    allocate, bury, disconnect, forget_before, lower, raise, remove_unused_tables, undo,
+};
 use super::publish::{Market, Reservation};
 use super::rules::Script;
 use super::spec::MAX_QUEUES;
@@ -68,7 +70,7 @@ impl Network {
         Ok(living)
     }
 
-    /// Makes an endpoint: address, filter, ports, TAP, in this order, so that no frame passes before the rules are there. It lives
+    /// Makes an endpoint: address, bridge, filter, ports, TAP, in this order, so that no frame passes before the rules are there. It lives
     /// for as long as this process does, or another that got [`Endpoint::ownership`].
     pub fn attach(&self, spec: &EndpointSpec) -> Result<Endpoint, Error> {
         if !(1..=MAX_QUEUES).contains(&spec.queues) {
@@ -87,9 +89,14 @@ impl Network {
         }
         let (record, reserved) = self.plan(&locked, &mut netlink, spec)?;
         let lock = locked.add_endpoint(&self.record.id, &record)?;
-        match self.connect(&mut netlink, &record, spec) {
-            Ok(queues) => {
+        let connected = self
+            .connect(&mut netlink, &record, spec)
+            .and_then(|queues| {
                 locked.write_last(&self.record.id, &record.addresses)?;
+                Ok(queues)
+            });
+        match connected {
+            Ok(queues) => {
                 drop(locked);
                 Ok(self.endpoint(record, Some(lock), reserved.sockets, queues))
             }
@@ -97,7 +104,7 @@ impl Network {
                 undo(disconnect(&mut netlink, &record.id));
                 let mut script = Script::new();
                 script.remove_endpoint(&self.record, &record);
-                undo(script.apply());
+                undo(script.apply().and_then(|()| remove_unused_tables()));
                 undo(locked.remove_endpoint(&self.record.id, &record.id));
                 Err(error)
             }
@@ -166,7 +173,10 @@ impl Network {
         }
         let others = locked.endpoints(&self.record.id)?;
         let mac = match spec.mac {
-            Some(mac) if others.iter().any(|other| other.mac == mac) => {
+            Some(mac)
+                if others.iter().any(|other| other.mac == mac)
+                    || bridge::mac(&self.record.id) == mac.octets() =>
+            {
                 return Err(Error::MacTaken(mac));
             }
             Some(mac) => mac,
@@ -175,6 +185,7 @@ impl Network {
         let last = locked.last(&self.record.id)?;
         let addresses = allocate(&self.record, &others, &spec.addresses, &last)?;
         let market = Market {
+            by_kernel: true,
             to: &addresses,
             taken: &taken,
         };
@@ -194,11 +205,11 @@ impl Network {
         record: &EndpointRecord,
         spec: &EndpointSpec,
     ) -> Result<Vec<OwnedFd>, Error> {
+        raise(netlink, &self.record)?;
         let mut script = Script::new();
-        script.add_network(&self.record);
         script.add_endpoint(&self.record, record);
         script.apply()?;
-        raise(netlink, &self.record)?;
+        forget_before(&record.published);
         let name = record.id.tap();
         let queues = tap::create(&name, spec.queues, spec.owner)?;
         sysctl::port(&name)?;

@@ -8,7 +8,10 @@ use super::network::Network;
 use super::rules::{self, Script};
 use super::state::{Directory, EndpointRecord, Locked, NetworkRecord};
 use super::subnet::InUse;
-use super::{Addressing, EndpointId, Error, NetworkId, NetworkSpec, bridge, conntrack, sysctl};
+use super::{
+    Addressing, EndpointId, Error, MAX_MTU, NetworkId, NetworkSpec, Published, bridge, conntrack,
+    program, sysctl,
+};
 
 /// The networks whose state is in one directory. One directory manages a host (a network namespace): another one
 /// never disturbs what is not its own, but does not know it either.
@@ -67,11 +70,9 @@ impl Networks {
             enable_forwarding: spec.enable_forwarding,
         };
         locked.add_network(&record)?;
-        let mut script = Script::new();
-        script.add_network(&record);
-        let made = script.apply().and_then(|()| raise(&mut netlink, &record));
-        if let Err(error) = made {
+        if let Err(error) = raise(&mut netlink, &record) {
             undo(lower(&mut netlink, &record));
+            undo(bridge::lower(&mut netlink, &record.id));
             undo(locked.remove_network(&record.id));
             return Err(error);
         }
@@ -109,11 +110,13 @@ impl Networks {
             let count = endpoints.len();
             let dead = bury(&locked, &mut netlink, &network, endpoints)?;
             let is_idle = dead.len() == count;
+            let was_in_use = !dead.is_empty();
             recovered.endpoints.extend(dead);
             let bridge = netlink
                 .index(&network.id.bridge())
                 .map_err(Error::kernel("find a bridge"))?;
-            if is_idle && bridge.is_some() {
+            // The host may have been restarted meanwhile.
+            if is_idle && (bridge.is_some() || was_in_use) {
                 lower(&mut netlink, &network)?;
                 recovered.idle.push(network.id);
             }
@@ -133,12 +136,15 @@ impl Networks {
     }
 }
 
-/// The bridge of a network, and forwarding, as they must be for an endpoint. Its rules are there already.
+/// The bridge of a network, forwarding, and its rules, as they must be for an endpoint. The bridge comes first and goes last, so that
+/// there are no rules where there is no bridge, however this ends.
 pub(crate) fn raise(netlink: &mut Netlink, network: &NetworkRecord) -> Result<(), Error> {
     let bridge = netlink
         .index(&network.id.bridge())
         .map_err(Error::kernel("find a bridge"))?;
     if bridge.is_none() {
+        // There is to be no bridge without rules.
+        program::find("nft").ok_or(Error::NoNft)?;
         // Between the making of the network and now, somebody else may have begun to use its addresses.
         let routes = netlink
             .routes()
@@ -161,21 +167,29 @@ pub(crate) fn raise(netlink: &mut Netlink, network: &NetworkRecord) -> Result<()
             sysctl::forward(is_v6, network.enable_forwarding)?;
         }
     }
-    bridge::raise(netlink, network)
+    bridge::raise(netlink, network)?;
+    let mut script = Script::new();
+    script.add_network(network);
+    script.apply()
 }
 
-/// Removes a network's bridge and rules, and the tables after the last one.
+/// Removes a network's rules and bridge, and the tables after the last one.
 pub(crate) fn lower(netlink: &mut Netlink, network: &NetworkRecord) -> Result<(), Error> {
-    bridge::lower(netlink, &network.id)?;
     let mut script = Script::new();
     script.remove_network(network);
     script.apply()?;
-    if !rules::any_network()? {
-        let mut script = Script::new();
-        script.remove_tables();
-        script.apply()?;
+    remove_unused_tables()?;
+    bridge::lower(netlink, &network.id)
+}
+
+/// Removes the tables, unless there are rules of a network in them.
+pub(crate) fn remove_unused_tables() -> Result<(), Error> {
+    if rules::any_network()? {
+        return Ok(());
     }
-    Ok(())
+    let mut script = Script::new();
+    script.remove_tables();
+    script.apply()
 }
 
 /// Removes those of the endpoints that nobody owns.
@@ -195,7 +209,6 @@ pub(crate) fn bury(
         return Ok(Vec::new());
     }
     let mut script = Script::new();
-    script.add_network(network);
     for endpoint in &dead {
         tracing::info!(network = network.name, endpoint = %endpoint.id, "removing an endpoint whose owner is gone");
         disconnect(netlink, &endpoint.id)?;
@@ -221,6 +234,13 @@ pub(crate) fn disconnect(netlink: &mut Netlink, endpoint: &EndpointId) -> Result
 pub(crate) fn forget(endpoint: &EndpointRecord) {
     if let Err(error) = conntrack::forget(&endpoint.addresses) {
         tracing::warn!(endpoint = %endpoint.id, %error, "connections of the endpoint are still remembered");
+    }
+}
+
+/// Forgets what was sent to ports before they were published: it would go on to the host itself for as long as it goes on.
+pub(crate) fn forget_before(ports: &[Published]) {
+    if let Err(error) = conntrack::forget_unpublished(ports) {
+        tracing::warn!(%error, "who sent to a port before it was published may still reach the host");
     }
 }
 
@@ -263,6 +283,12 @@ fn check(spec: &NetworkSpec) -> Result<(), Error> {
         return Err(Error::invalid(
             format!("network {:?} has neither IPv4 nor IPv6", spec.name),
             "give it a subnet",
+        ));
+    }
+    if spec.mtu > MAX_MTU {
+        return Err(Error::invalid(
+            format!("MTU {} is too large for network {:?}", spec.mtu, spec.name),
+            "give at most 65521 bytes, which is what a TAP can have",
         ));
     }
     // RFC 791 and RFC 8200, section 5: every host must take that much.

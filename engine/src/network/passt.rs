@@ -207,6 +207,7 @@ fn arguments(spec: &PasstSpec) -> Result<(Vec<String>, Vec<Published>), Error> {
         IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
     ];
     let market = Market {
+        by_kernel: false,
         to: if own.is_empty() { &any } else { &own },
         taken: &[],
     };

@@ -33,6 +33,8 @@ pub(crate) struct Reservation {
 /// What is known of an endpoint and of others when ports are looked for.
 #[derive(Debug)]
 pub(crate) struct Market<'a> {
+    /// The kernel sends packets on, and not a program.
+    pub(crate) by_kernel: bool,
     /// The endpoint's addresses.
     pub(crate) to: &'a [IpAddr],
     /// The ports of all endpoints that live.
@@ -75,7 +77,7 @@ impl Market<'_> {
                 .filter_map(|all| Some((all, to(all.is_ipv6())?)))
                 .collect());
         };
-        if address == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        if self.by_kernel && address == IpAddr::V6(Ipv6Addr::LOCALHOST) {
             return Err(Error::invalid(
                 "ports cannot be published at ::1".to_owned(),
                 "publish them at 127.0.0.1: Linux routes nothing from the loopback of IPv6",

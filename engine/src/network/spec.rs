@@ -11,6 +11,8 @@ use super::MacAddress;
 
 /// The most queues, and so descriptors, of one TAP: what the VMM's interfaces take.
 pub const MAX_QUEUES: u16 = 16;
+/// The largest MTU that a TAP can have, in bytes: Linux wants room for an Ethernet header in 65535.
+pub const MAX_MTU: u16 = 65521;
 /// The MTU of networks for which none was asked, in bytes.
 pub const DEFAULT_MTU: u16 = 1500;
 
@@ -23,7 +25,7 @@ pub struct NetworkSpec {
     pub ipv4: Addressing,
     /// Its IPv6 addresses.
     pub ipv6: Addressing,
-    /// The MTU of its bridge and of its guests, in bytes: 576 (IPv4) or 1280 (IPv6) to 65535.
+    /// The MTU of its bridge and of its guests, in bytes: 576 (IPv4) or 1280 (IPv6) to [`MAX_MTU`].
     pub mtu: u16,
     /// Nothing goes out of it or comes in but to and from its gateway: no NAT, no published ports.
     pub internal: bool,

@@ -1,6 +1,7 @@
 //! Networks and endpoints on disk.
 //!
-//! `lock` is held for every change and every look that a change depends on. `<network>/network.json` is a network and
+//! `lock` is held for every change and every look that a change depends on, and so is a lock of the network namespace, for the sake of
+//! other directories. `<network>/network.json` is a network and
 //! never changes; `<network>/last.json` are the addresses given last; `<network>/<endpoint>/endpoint.json` is an endpoint,
 //! and with it the lease of its addresses and ports. `<network>/<endpoint>/lock` is held by the endpoint's owners for as long as
 //! one of them lives, however it ends: it is a `flock`, and a process that inherits the descriptor is an owner, too.
@@ -16,6 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{EndpointId, Error, MacAddress, NetworkId, Published, Service, SubnetSpec};
+
+/// Subnets, and the tables of the packet filter, are shared with whoever has a directory of his own.
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// A network, as it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,7 @@ pub(crate) struct Directory {
 pub(crate) struct Locked<'a> {
     directory: &'a Directory,
     _lock: File,
+    _namespace: File,
 }
 
 impl Directory {
@@ -69,9 +74,14 @@ impl Directory {
         let lock = File::create(&path).map_err(Error::io("open", &path))?;
         flock(lock.as_fd(), FlockOperation::LockExclusive)
             .map_err(|errno| Error::io("lock", &path)(errno.into()))?;
+        // The file that stands for the network namespace is the same one for all in it.
+        let namespace = File::open(NAMESPACE).map_err(Error::io("open", NAMESPACE))?;
+        flock(namespace.as_fd(), FlockOperation::LockExclusive)
+            .map_err(|errno| Error::io("lock", NAMESPACE)(errno.into()))?;
         Ok(Locked {
             directory: self,
             _lock: lock,
+            _namespace: namespace,
         })
     }
 

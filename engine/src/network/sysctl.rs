@@ -92,9 +92,13 @@ fn set(name: &str, value: &'static str) -> Result<(), Error> {
     if get(name).is_ok_and(|is| is == value) {
         return Ok(());
     }
-    fs::write(path(name), value).map_err(|source| Error::Sysctl {
-        sysctl: format!("net.{}", name.replace('/', ".")),
-        value,
-        source,
+    let sysctl = format!("net.{}", name.replace('/', "."));
+    fs::write(path(name), value).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Privilege(format!("set {sysctl}={value}")),
+        _ => Error::Sysctl {
+            sysctl,
+            value,
+            source,
+        },
     })
 }

@@ -13,7 +13,11 @@ fn local(host: HostPorts, guest: RangeInclusive<u16>) -> Publication {
 }
 
 fn market<'a>(taken: &'a [Published]) -> Market<'a> {
-    Market { to: &[V4], taken }
+    Market {
+        by_kernel: true,
+        to: &[V4],
+        taken,
+    }
 }
 
 #[test]

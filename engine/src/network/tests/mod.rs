@@ -7,6 +7,7 @@
 
 mod filter;
 mod isolation;
+mod leftovers;
 mod outside;
 mod passt;
 mod ports;
@@ -150,7 +151,8 @@ impl Host {
 
     /// Everything in the host's packet filter, interfaces and routes.
     fn all(&self) -> String {
-        let show = "nft list ruleset; ip -o link | sed 's/state .*//'; ip -o addr | sed 's, tentative,,'; ip route";
+        // But not whether the carrier is there by now.
+        let show = "nft list ruleset; ip -o link | sed 's/state .*//; s/NO-CARRIER,//; s/,LOWER_UP//; s/M-DOWN,//'; ip -o addr | sed 's, tentative,,'; ip route";
         self.namespace.enter(|| sh(show))
     }
 }

@@ -121,6 +121,26 @@ fn passt_reaches_the_world_and_is_reached_and_ends_with_its_socket() {
 }
 
 #[test]
+fn passt_listens_where_the_kernel_cannot_send_on_from() {
+    let Some(host) = Host::new() else { return };
+    if program::find("passt").is_none() {
+        println!("SKIPPED: the program passt is missing");
+        return;
+    }
+    host.namespace.enter(|| {
+        sh("ip route add default via 198.51.100.2; ip route add default via 2001:db8::2")
+    });
+    let mut spec = spec();
+    spec.addresses.push("fd05::2/64".parse().unwrap());
+    let loopback = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
+    spec.publish[0].address = Some(loopback);
+    let passt = host.namespace.enter(|| Passt::start(&spec)).unwrap();
+    assert_eq!(passt.published()[0].address, loopback);
+    let to = SocketAddr::new(loopback, 8080);
+    assert!(host.namespace.enter(|| TcpStream::connect(to)).is_ok());
+}
+
+#[test]
 fn what_passt_cannot_do_is_said() {
     let mut network = NetworkSpec::new("x");
     network.inter_container = false;

@@ -129,6 +129,44 @@ fn udp_is_published_and_a_new_guest_gets_the_packets_of_an_old_flow() {
 }
 
 #[test]
+fn who_sent_to_a_port_before_it_was_published_reaches_the_guest_too() {
+    let Some(host) = Host::new() else { return };
+    let network = host.create(&NetworkSpec::new("early"));
+    let client = host
+        .world
+        .enter(|| UdpSocket::bind("198.51.100.2:4000"))
+        .unwrap();
+    // The host remembers where this flow goes for as long as it goes on. What is for somebody else's port stays as it is.
+    let other = host
+        .namespace
+        .enter(|| UdpSocket::bind("198.51.100.1:5454"))
+        .unwrap();
+    other.set_read_timeout(Some(PATIENCE)).unwrap();
+    for port in [5353, 5454] {
+        let _ = client.send_to(b"early", at("198.51.100.1", port));
+    }
+    assert!(other.recv_from(&mut [0; 16]).is_ok());
+    let spec = publishing(vec![publication(
+        Protocol::Udp,
+        HostPorts::Exact(5353..=5353),
+        53..=53,
+    )]);
+    let guest = host.guest(&network, &spec);
+    let server = guest
+        .namespace
+        .enter(|| UdpSocket::bind("0.0.0.0:53"))
+        .unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    // What the first one was answered is told to the second.
+    while client.send_to(b"late", at("198.51.100.1", 5353)).is_err() {}
+    let mut buffer = [0; 16];
+    let (length, _) = server.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"late");
+    client.send_to(b"more", at("198.51.100.1", 5454)).unwrap();
+    assert!(other.recv_from(&mut buffer).is_ok());
+}
+
+#[test]
 fn a_port_of_one_address_is_not_one_of_others() {
     let Some(host) = Host::new() else { return };
     let network = host.create(&NetworkSpec::new("local"));
