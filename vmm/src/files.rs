@@ -39,6 +39,22 @@ pub enum FileError {
         /// As configured.
         path: HostPath,
     },
+    /// A pipe or a terminal, of which nobody can read anything at any place.
+    #[error("{path} ({what}) is neither a file nor a disk of the host; name one")]
+    NoFile {
+        /// What it is for.
+        what: &'static str,
+        /// As configured.
+        path: HostPath,
+    },
+    /// It was waited for long enough.
+    #[error("cannot open {path} ({what}): its file system does not answer; try again")]
+    Slow {
+        /// What it is for.
+        what: &'static str,
+        /// As configured.
+        path: HostPath,
+    },
     /// `fd:NAME` of a name that was not handed over.
     #[error(
         "{what} is fd:{name}, but no descriptor of that name was handed over; start with --fd {name}=NUMBER"
@@ -73,10 +89,12 @@ pub enum FileError {
 /// How a file is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
-    /// Must exist.
+    /// Must exist, and be a file or a disk.
     Read,
-    /// Must exist.
+    /// The same.
     ReadWrite,
+    /// Must exist; may be a pipe or a terminal as well.
+    Input,
     /// Is made if missing; what is written goes behind what is there.
     Append,
 }
@@ -122,6 +140,20 @@ impl Files {
         access: Access,
     ) -> Result<File, FileError> {
         let file = self.ask(&Ask::File(path.clone(), access));
+        file.map(File::from).map_err(explain(what, path))
+    }
+
+    /// The same file with flags of its own, where its path names a descriptor that somebody else has as well.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn again(
+        &self,
+        what: &'static str,
+        path: &HostPath,
+        access: Access,
+    ) -> Result<File, FileError> {
+        let file = self.ask(&Ask::Again(path.clone(), access));
         file.map(File::from).map_err(explain(what, path))
     }
 
@@ -226,6 +258,8 @@ fn explain(what: &'static str, path: &HostPath) -> impl FnOnce(Refusal) -> FileE
     let path = path.clone();
     move |refusal| match (refusal, path.as_fd()) {
         (Refusal::IsDirectory, _) => FileError::Directory { what, path },
+        (Refusal::NoFile, _) => FileError::NoFile { what, path },
+        (Refusal::Slow, _) => FileError::Slow { what, path },
         (Refusal::NotNamed, _) => FileError::NotNamed { what, path },
         (Refusal::UnknownFd, Some(name)) => FileError::UnknownFd {
             what,

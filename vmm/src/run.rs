@@ -7,6 +7,8 @@ use std::sync::Arc;
 use hull_vm_api::config::{HostPath, Logger, Metrics};
 use hull_vm_api::server::Limits;
 use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Request, VmConfig};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::api::VERSION;
 use crate::args::Args;
@@ -255,18 +257,38 @@ fn contents(
     most: u64,
     opener: &Opener,
 ) -> Result<Vec<u8>, StartError> {
-    let file = opener.open(what, path, Access::Read);
-    let file = file.map_err(StartError::ConfigFile)?;
+    let file = opener.open(what, path, Access::Input);
+    let mut file = file.map_err(StartError::ConfigFile)?.take(most + 1);
     let mut bytes = Vec::new();
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(StartError::host(
-            "to read a file that the command line names",
-        ))?;
+    let read = loop {
+        match file.read_to_end(&mut bytes) {
+            // It is a pipe, of which more is to come.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => await_more(file.get_ref())?,
+            read => break read,
+        }
+    };
+    read.map_err(StartError::host(UNREADABLE))?;
     if bytes.len() as u64 > most {
         return Err(StartError::LongFile { what, most });
     }
     Ok(bytes)
+}
+
+const UNREADABLE: &str = "to read a file that the command line names";
+/// How long whoever writes into a pipe may be silent.
+const SILENCE: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
+
+fn await_more(file: &File) -> Result<(), StartError> {
+    match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&SILENCE)) {
+        Ok(0) => Err(StartError::host(UNREADABLE)(io::Error::from(
+            io::ErrorKind::TimedOut,
+        ))),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(StartError::host(UNREADABLE)(error)),
+    }
 }
 
 /// Starts the log as the configuration has it, except where the command line says otherwise, and tells how it is.

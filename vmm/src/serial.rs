@@ -47,7 +47,7 @@ impl Serial {
             }
         };
         let typed = match &config.serial_in_path {
-            Some(path) => Some(files.open("serial.serial_in_path", path, Access::Read)?),
+            Some(path) => Some(files.open("serial.serial_in_path", path, Access::Input)?),
             None => None,
         };
         let room = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);

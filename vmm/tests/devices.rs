@@ -3,6 +3,8 @@
 mod common;
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use common::guest::{Code, WINDOW};
 use common::{Configured, QUEUES, Running, Vm, no_kvm};
@@ -97,6 +99,77 @@ fn another_file_takes_the_place_of_a_disk_while_the_guest_runs() {
         client.resume().unwrap();
         powers_off(running);
     }
+}
+
+/// The flags of whatever has `name` at its end and is open in a process (open(2), in octal).
+fn flags(process: &str, name: &str) -> Vec<i32> {
+    let fds = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let named = fds.filter_map(|fd| {
+        let path = fd.unwrap().path();
+        let is_it = fs::read_link(&path).is_ok_and(|to| to.ends_with(name));
+        is_it.then(|| path.file_name().unwrap().to_owned())
+    });
+    let flags = named.map(|fd| {
+        let info = format!("/proc/{process}/fdinfo/{}", fd.display());
+        let info = fs::read_to_string(info).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        i32::from_str_radix(flags.unwrap().trim(), 8).unwrap()
+    });
+    flags.collect()
+}
+
+#[test]
+fn a_descriptor_that_was_handed_over_goes_past_the_page_cache_and_leaves_its_makers_flags() {
+    if no_kvm() {
+        return;
+    }
+    let vm = Vm::of(&Code::new().print("ready\n").spin()).serial();
+    let path = vm.path("disk");
+    fs::write(&path, vec![0; 1 << 20]).unwrap();
+    let mut options = File::options();
+    options.read(true).write(true);
+    if options
+        .clone()
+        .custom_flags(libc::O_DIRECT)
+        .open(&path)
+        .is_err()
+    {
+        println!("SKIPPED: no direct access to files in {}", path.display());
+        return;
+    }
+    // Without waiting, which a disk must not: it is not what its maker has either.
+    let disk = options.custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    rustix::io::fcntl_setfd(&disk, rustix::io::FdFlags::empty()).unwrap();
+    let other = vm.path("other");
+    fs::write(&other, vec![0; 1 << 20]).unwrap();
+    let plain = File::options().read(true).write(true).open(&other).unwrap();
+    rustix::io::fcntl_setfd(&plain, rustix::io::FdFlags::empty()).unwrap();
+    let drive = |id: &str, path: &str, direct: bool| json!({ "drive_id": id, "path_on_host": path, "is_root_device": false, "direct": direct });
+    let vm = vm
+        .arg(&format!("--fd=disk={}", disk.as_raw_fd()))
+        .arg(&format!("--fd=other={}", plain.as_raw_fd()))
+        .set("/drives", json!([drive("d", "fd:disk", true)]));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let machine = running.machine();
+    let has = flags(&machine, "disk");
+    let wanted = |flags: &i32| flags & (libc::O_DIRECT | libc::O_NONBLOCK) == libc::O_DIRECT;
+    assert!(!has.is_empty() && has.iter().all(wanted), "{has:?}");
+    // So does what takes its place while the machine runs.
+    client
+        .patch_drive(&DriveUpdate {
+            drive_id: "d".to_owned(),
+            path_on_host: Some(HostPath::fd("other")),
+            rate_limiter: None,
+        })
+        .unwrap();
+    let has = flags(&machine, "other");
+    assert!(!has.is_empty() && has.iter().all(wanted), "{has:?}");
+    for (file, expected) in [(&disk, libc::O_NONBLOCK), (&plain, 0)] {
+        let own = rustix::fs::fcntl_getfl(file).unwrap().bits().cast_signed();
+        assert_eq!(own & (libc::O_DIRECT | libc::O_NONBLOCK), expected);
+    }
+    interrupt(running);
 }
 
 #[test]

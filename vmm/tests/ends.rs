@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
@@ -151,6 +151,33 @@ fn the_end_of_the_parent_is_the_end_of_the_machine() {
     let ended = running.end();
     assert_eq!(ended.cause(), ExitCause::ParentGone);
     vm.assert_clean();
+}
+
+#[test]
+fn a_configuration_comes_through_a_pipe_too() {
+    if no_kvm() {
+        return;
+    }
+    let vm = Vm::of(&Code::new().power_off());
+    let json = vm.config.to_string();
+    let (theirs, mut ours) = io::pipe().unwrap();
+    let theirs = inheritable(theirs.into());
+    let pipe = format!("--config-file=/dev/fd/{}", theirs.as_raw_fd());
+    let writer = std::thread::spawn(move || {
+        // In pieces: who reads the first one waits for the others.
+        for piece in json.as_bytes().chunks(100) {
+            ours.write_all(piece).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    let ended = vm.command_with(&["--no-api", &pipe]);
+    writer.join().unwrap();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+    // Nobody has the other end, and nothing came through it.
+    drop(common::fifo(&vm, "empty"));
+    let pipe = format!("--config-file={}", vm.path("empty").display());
+    let ended = vm.command_with(&["--no-api", &pipe]);
+    assert_eq!(ended.cause(), ExitCause::BadConfig, "{ended:?}");
 }
 
 fn inheritable(fd: OwnedFd) -> OwnedFd {

@@ -134,6 +134,12 @@ fn input_comes_from_files_and_descriptors_and_ends_quietly() {
     let ended = vm.run();
     assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
     assert_eq!(ended.stdout, format!("ready\n{text}q"));
+    // A pipe that has a name.
+    let mut keys = fifo(&vm, "keys");
+    let vm = vm.set("/serial/serial_in_path", json!(path.with_file_name("keys")));
+    keys.write_all(b"typed\nq").unwrap();
+    let ended = vm.run();
+    assert_eq!(ended.stdout, "ready\ntyped\nq", "{ended:?}");
     // Standard input, which is at its end.
     let vm = vm
         .set("/serial/serial_in_path", json!("fd:keys"))

@@ -130,6 +130,43 @@ fn a_disk_that_does_not_answer_stalls_nobody_else() {
 }
 
 #[test]
+fn a_file_that_does_not_open_stalls_no_other_request() {
+    let Some(files) = (!no_kvm()).then(SlowFiles::mount).flatten() else {
+        return;
+    };
+    let vm = Vm::of(&Code::new().print("ready\n").spin()).serial();
+    let disk = vm.path("disk");
+    std::fs::write(&disk, vec![b'o'; 1 << 20]).unwrap();
+    let vm = vm.set("/drives", json!([drive("d", &disk, "Sync")]));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let patch = |path: &Path| {
+        client.patch_drive(&DriveUpdate {
+            drive_id: "d".to_owned(),
+            path_on_host: Some(HostPath::try_from(path).unwrap()),
+            rate_limiter: None,
+        })
+    };
+    files.hold_opens();
+    for _ in 0..2 {
+        let sentence = patch(&files.slow()).unwrap_err().to_string();
+        assert!(sentence.contains("does not answer"), "{sentence}");
+    }
+    files.await_held();
+    pause_again_and_again(&client);
+    client.resume().unwrap();
+    // As soon as it does answer, files can be opened again.
+    files.release();
+    while let Err(error) = patch(&files.slow()) {
+        let sentence = error.to_string();
+        assert!(sentence.contains("does not answer"), "{sentence}");
+    }
+    patch(&disk).unwrap();
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.end().cause(), ExitCause::Terminated);
+}
+
+#[test]
 fn a_vcpu_that_resets_a_disk_which_does_not_answer_can_be_paused() {
     let Some(files) = (!no_kvm()).then(SlowFiles::mount).flatten() else {
         return;

@@ -120,6 +120,7 @@ fn calls(trace: &str) -> Vec<(&'static str, &str)> {
             _ if name.starts_with("vcpu") => "vcpu",
             _ if name.starts_with("share ") => "share",
             _ if name.starts_with("api\"") => "api",
+            _ if name.starts_with("opener\"") => "keeper",
             _ => "lane",
         })
     };

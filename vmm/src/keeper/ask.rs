@@ -30,6 +30,8 @@ pub(crate) enum Ask {
     Metrics,
     /// A file.
     File(HostPath, Access),
+    /// The same, with flags that nobody else has, where the path names a descriptor that was handed over.
+    Again(HostPath, Access),
     /// A directory, only to look things up in it.
     Directory(HostPath),
     /// A queue of a TAP device, which may have several.
@@ -60,6 +62,10 @@ pub(crate) enum Refusal {
     Host(i32),
     /// A directory where a file must be.
     IsDirectory,
+    /// A pipe, a terminal or the like where a file must be.
+    NoFile,
+    /// Its file system does not answer.
+    Slow,
     /// There is no such descriptor.
     UnknownFd,
     /// Nobody named it, for this use.
@@ -85,6 +91,8 @@ impl Refusal {
         let number = match self {
             Self::Host(number) => number,
             Self::IsDirectory => libc::EISDIR,
+            Self::NoFile => libc::EINVAL,
+            Self::Slow => libc::ETIMEDOUT,
             Self::UnknownFd => libc::EBADF,
             Self::NotNamed | Self::Tap(_) => libc::EPERM,
             Self::InUse => libc::EADDRINUSE,

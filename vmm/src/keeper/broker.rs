@@ -55,6 +55,11 @@ impl Broker {
         &self.opener
     }
 
+    /// The same, to change how it opens.
+    pub(crate) fn opener_mut(&mut self) -> &mut Opener {
+        &mut self.opener
+    }
+
     /// Where figures are to go from now on.
     pub(crate) fn send_metrics_to(&mut self, file: File) {
         self.metrics = Some(file);
@@ -124,10 +129,8 @@ impl Broker {
             Ask::Kvm => opening::kvm().map_err(|error| Refusal::host(&error)),
             Ask::Log => given(log::copy()),
             Ask::Metrics => given(self.metrics.as_ref().map(File::try_clone)),
-            Ask::File(path, access) => {
-                let file = self.opener.open(what, path, *access);
-                file.map(OwnedFd::from).map_err(Refusal::from)
-            }
+            Ask::File(path, access) => Ok(self.opener.open(what, path, *access)?.into()),
+            Ask::Again(path, access) => Ok(self.opener.again(what, path, *access)?.into()),
             Ask::Directory(path) => Ok(self.opener.directory(what, path)?),
             Ask::Tap { name, many } => tap::open_queue(name.as_str(), *many).map_err(Refusal::Tap),
             Ask::Listener(path) => self.listener(path),
@@ -177,6 +180,8 @@ impl From<FileError> for Refusal {
         match error {
             FileError::Open { source, .. } => Self::host(&source),
             FileError::Directory { .. } => Self::IsDirectory,
+            FileError::NoFile { .. } => Self::NoFile,
+            FileError::Slow { .. } => Self::Slow,
             FileError::NotNamed { .. } => Self::NotNamed,
             FileError::UnknownFd { .. } | FileError::TwoFds(_) | FileError::ClosedFd { .. } => {
                 Self::UnknownFd

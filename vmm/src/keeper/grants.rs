@@ -40,7 +40,9 @@ impl Grants {
     pub(crate) fn permit(&self, question: &Ask) -> bool {
         match question {
             Ask::Kvm | Ask::Log | Ask::Metrics | Ask::Connect(_) => true,
-            Ask::File(path, access) => self.permits(path, |used| suits(*access, used)),
+            Ask::File(path, access) | Ask::Again(path, access) => {
+                self.permits(path, |used| suits(*access, used))
+            }
             Ask::Directory(path) => self.permits(path, |used| used == PathUse::Directory),
             Ask::Tap { name, .. } => self.permits(name, |used| used == PathUse::Tap),
             Ask::Listener(path) => self.permits(path, |used| used == PathUse::Listen),
@@ -56,7 +58,7 @@ impl Grants {
 /// What may be read and written may be opened only to be read, as by a second device.
 fn suits(access: Access, used: PathUse) -> bool {
     match access {
-        Access::Read => matches!(used, PathUse::Read | PathUse::ReadWrite),
+        Access::Read | Access::Input => matches!(used, PathUse::Read | PathUse::ReadWrite),
         Access::ReadWrite => used == PathUse::ReadWrite,
         Access::Append => used == PathUse::Append,
     }

@@ -5,7 +5,8 @@
 //! also has all that reaches a microVM from outside: signals, the lifeline, the API's socket. Whoever breaks into the machine's process
 //! is still not where HTTP is read, and cannot call open(2).
 //!
-//! One thread besides the API's. It waits for everything at once and for nothing in particular, least of all for the machine.
+//! One thread, besides the API's and the one that opens files. It waits for everything at once and for nothing in particular, least of
+//! all for the machine.
 
 mod api;
 pub(crate) mod ask;
@@ -35,7 +36,7 @@ use child::Child;
 use configuring::{Starting, not_started};
 use message::{Ended, Failure, Forwarded, Order, Report};
 
-use crate::error::StartError;
+use crate::error::{StartError, with_sources};
 use crate::metrics::Figures;
 use crate::outside::{Outside, Wish};
 use crate::sandbox::{Cgroups, seccomp};
@@ -159,13 +160,23 @@ impl Keeper<'_> {
     }
 
     /// Gives up what the keeper does not need, and cleans up behind keepers that were killed.
-    fn settle(&self) -> Result<(), StartError> {
+    fn settle(&mut self) -> Result<(), StartError> {
         self.cgroups.sweep();
         if !self.cgroups.is_there() {
             tracing::debug!(
                 "there is no control group in which this process may make one for the machine"
             );
         }
+        let filter = self.filter;
+        let confine = move || {
+            if let Err(error) = seccomp::put_on(seccomp::Kind::Keeper, filter) {
+                eprintln!("hull-vmm: {}", with_sources(&error));
+                std::process::exit(ExitCause::NoResource.code().into());
+            }
+        };
+        let opener = self.broker.opener_mut();
+        let aside = opener.step_aside(confine);
+        aside.map_err(StartError::host("a thread that opens files"))?;
         let put_on = seccomp::put_on(seccomp::Kind::Keeper, self.filter);
         put_on.map_err(StartError::host("a seccomp filter"))
     }
@@ -247,6 +258,7 @@ impl Keeper<'_> {
                 if let Some((call, _)) = starting.asked.take() {
                     call.answer(Ok(Reply::Done));
                 }
+                self.broker.opener_mut().be_patient(opening::PATIENCE);
                 *stage = Stage::Running(None);
             }
             (Report::NotStarted(failure), Stage::Starting(starting)) => {

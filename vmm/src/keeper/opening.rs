@@ -1,21 +1,59 @@
 //! Opening what was named: files by path, descriptors that were handed over, devices.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
 use hull_vm_api::config::HostPath;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::files::{Access, FileError, duplicate};
 
+/// How long a file may take to be opened while a machine is started, and when it runs: then requests wait for it.
+pub(crate) const PATIENCE_AT_START: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// Opening takes little.
+const STACK: usize = 128 << 10;
+
 /// The descriptors that were handed over, by name, and the rights of the process to open.
+///
+/// A path can lead to a file system that does not answer, and nothing can be done about an open(2) that waits for it. So a thread does
+/// it in the end ([`Opener::step_aside`]), which is waited for only so long.
 #[derive(Debug, Default)]
 pub struct Opener {
-    fds: BTreeMap<String, File>,
+    fds: Arc<Fds>,
+    aside: Option<Aside>,
 }
+
+/// The descriptors that were handed over, by name.
+#[derive(Debug, Default)]
+struct Fds(BTreeMap<String, File>);
+
+/// Something to be opened.
+#[derive(Debug, Clone)]
+struct Wanted {
+    what: &'static str,
+    path: HostPath,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    File(Access),
+    /// With flags of its own.
+    Again(Access),
+    Directory,
+}
+
+type Opened = Result<OwnedFd, FileError>;
 
 impl Opener {
     /// Takes what was handed over. The numbers themselves stay open; copies of them are used, which no child inherits.
@@ -35,7 +73,26 @@ impl Opener {
                 return Err(FileError::TwoFds(name.clone()));
             }
         }
-        Ok(Self { fds })
+        Ok(Self {
+            fds: Arc::new(Fds(fds)),
+            aside: None,
+        })
+    }
+
+    /// From now on a thread opens, which does `first` before anything else.
+    ///
+    /// # Errors
+    /// If the host has no thread for it.
+    pub(crate) fn step_aside(&mut self, first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.aside = Some(Aside::start(self.fds.clone(), first)?);
+        Ok(())
+    }
+
+    /// How long a file may take from now on.
+    pub(crate) fn be_patient(&mut self, patience: Duration) {
+        if let Some(aside) = &mut self.aside {
+            aside.patience = patience;
+        }
     }
 
     /// Opens a path, or takes the descriptor that it names.
@@ -48,58 +105,164 @@ impl Opener {
         path: &HostPath,
         access: Access,
     ) -> Result<File, FileError> {
-        let fail = |source| FileError::Open {
-            what,
-            path: path.clone(),
-            source,
-        };
-        if let Some(name) = path.as_fd() {
-            let file = self.fds.get(name).ok_or_else(|| FileError::UnknownFd {
-                what,
-                name: name.to_owned(),
-            })?;
-            return file.try_clone().map_err(fail);
-        }
-        let mut options = OpenOptions::new();
-        match access {
-            Access::Read => options.read(true),
-            Access::ReadWrite => options.read(true).write(true),
-            Access::Append => options.append(true).create(true),
-        };
-        // Without waiting for a pipe's other end.
-        options.custom_flags(libc::O_NONBLOCK).mode(0o644);
-        let file = match options.open(path.as_path()) {
-            // A pipe that nobody reads yet can be opened for both ways.
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-                options.read(true).open(path.as_path())
-            }
-            result => result,
-        };
-        let file = file.map_err(fail)?;
-        if file.metadata().map_err(fail)?.is_dir() {
-            return Err(FileError::Directory {
-                what,
-                path: path.clone(),
-            });
-        }
-        Ok(file)
+        self.get(what, path, How::File(access)).map(File::from)
+    }
+
+    /// Opens a path; if it names a descriptor, what that is open on, once more.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn again(
+        &self,
+        what: &'static str,
+        path: &HostPath,
+        access: Access,
+    ) -> Result<File, FileError> {
+        self.get(what, path, How::Again(access)).map(File::from)
     }
 
     /// Opens a directory to look things up in it, or takes the descriptor that it names.
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub fn directory(&self, what: &'static str, path: &HostPath) -> Result<OwnedFd, FileError> {
-        if path.as_fd().is_some() {
-            return Ok(self.open(what, path, Access::Read)?.into());
+    pub fn directory(&self, what: &'static str, path: &HostPath) -> Opened {
+        self.get(what, path, How::Directory)
+    }
+
+    fn get(&self, what: &'static str, path: &HostPath, how: How) -> Opened {
+        let path = path.clone();
+        let wanted = Wanted { what, path, how };
+        match &self.aside {
+            Some(aside) => aside.open(wanted),
+            None => self.fds.open(&wanted),
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = openat(CWD, path.as_path(), flags, Mode::empty());
-        opened.map_err(|error| FileError::Open {
-            what,
-            path: path.clone(),
-            source: error.into(),
+    }
+}
+
+impl Fds {
+    fn open(&self, wanted: &Wanted) -> Opened {
+        match (wanted.how, wanted.path.as_fd()) {
+            (How::File(access) | How::Again(access), None) => {
+                wanted.file(wanted.path.as_path(), access)
+            }
+            (How::Directory, None) => wanted.directory(),
+            (How::File(_) | How::Directory, Some(name)) => {
+                let copy = self.named(name, wanted)?.try_clone();
+                copy.map(OwnedFd::from).map_err(wanted.fail())
+            }
+            (How::Again(access), Some(name)) => {
+                let number = self.named(name, wanted)?.as_raw_fd();
+                wanted.file(Path::new(&format!("/proc/self/fd/{number}")), access)
+            }
+        }
+    }
+
+    fn named(&self, name: &str, wanted: &Wanted) -> Result<&File, FileError> {
+        self.0.get(name).ok_or_else(|| FileError::UnknownFd {
+            what: wanted.what,
+            name: name.to_owned(),
         })
+    }
+}
+
+impl Wanted {
+    fn fail(&self) -> impl FnOnce(io::Error) -> FileError {
+        let (what, path) = (self.what, self.path.clone());
+        move |source| FileError::Open { what, path, source }
+    }
+
+    /// Opens a file of this path, which waits for nobody's other end.
+    fn file(&self, path: &Path, access: Access) -> Opened {
+        let mut options = OpenOptions::new();
+        match access {
+            Access::Read | Access::Input => options.read(true),
+            Access::ReadWrite => options.read(true).write(true),
+            Access::Append => options.append(true).create(true),
+        };
+        options.custom_flags(libc::O_NONBLOCK).mode(0o644);
+        let file = match options.open(path) {
+            // A pipe that nobody reads yet can be opened for both ways.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                options.read(true).open(path)
+            }
+            result => result,
+        };
+        let file = file.map_err(self.fail())?;
+        let kind = file.metadata().map_err(self.fail())?.file_type();
+        let (what, path) = (self.what, self.path.clone());
+        if kind.is_dir() {
+            return Err(FileError::Directory { what, path });
+        }
+        let must_be_file = matches!(access, Access::Read | Access::ReadWrite);
+        if must_be_file && !kind.is_file() && !kind.is_block_device() {
+            return Err(FileError::NoFile { what, path });
+        }
+        Ok(file.into())
+    }
+
+    fn directory(&self) -> Opened {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, self.path.as_path(), flags, Mode::empty());
+        opened.map_err(|error| self.fail()(error.into()))
+    }
+}
+
+/// The thread that opens.
+#[derive(Debug)]
+struct Aside {
+    asks: Sender<(u64, Wanted)>,
+    answers: Receiver<(u64, Opened)>,
+    patience: Duration,
+    /// The number of the last question.
+    asked: Cell<u64>,
+    /// It was given up, and the thread is still at it.
+    is_stuck: Cell<bool>,
+}
+
+impl Aside {
+    fn start(fds: Arc<Fds>, first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (asks, asked) = mpsc::channel::<(u64, Wanted)>();
+        let (tell, answers) = mpsc::channel();
+        let open = move || {
+            first();
+            for (number, wanted) in asked {
+                if tell.send((number, fds.open(&wanted))).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("opener".to_owned());
+        // Nobody waits for its end: it may never come.
+        drop(thread.stack_size(STACK).spawn(open)?);
+        Ok(Self {
+            asks,
+            answers,
+            patience: PATIENCE_AT_START,
+            asked: Cell::new(0),
+            is_stuck: Cell::new(false),
+        })
+    }
+
+    fn open(&self, wanted: Wanted) -> Opened {
+        let slow = FileError::Slow {
+            what: wanted.what,
+            path: wanted.path.clone(),
+        };
+        // What was given up comes late, and is closed. There is never more than one such question.
+        if self.is_stuck.get() && self.answers.try_recv().is_err() {
+            return Err(slow);
+        }
+        self.is_stuck.set(false);
+        let number = self.asked.get() + 1;
+        self.asked.set(number);
+        let sent = self.asks.send((number, wanted));
+        match self.answers.recv_timeout(self.patience) {
+            Ok((of, opened)) if of == number && sent.is_ok() => opened,
+            _ => {
+                self.is_stuck.set(true);
+                Err(slow)
+            }
+        }
     }
 }
 

@@ -158,7 +158,11 @@ fn console(
 ) -> Result<(Console, Option<Relay>), StartError> {
     let output = files.open("console.output_path", &config.output_path, Access::Append)?;
     let input = match &config.input_path {
-        Some(path) => Some(files.open("console.input_path", path, Access::Read)?.into()),
+        Some(path) => Some(
+            files
+                .open("console.input_path", path, Access::Input)?
+                .into(),
+        ),
         None => None,
     };
     let (output, relay) = relay::output("console", output, Some(files.confinement()))

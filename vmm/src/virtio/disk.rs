@@ -1,8 +1,6 @@
 //! Disks: their files opened, locked, and made into devices.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Engine, Serial};
@@ -13,7 +11,7 @@ use rustix::io::Errno;
 use super::Made;
 use super::rate;
 use crate::error::StartError;
-use crate::files::{Access, Files};
+use crate::files::{Access, FileError, Files};
 
 /// How long a file's lock is waited for: a process that was killed holds it until the kernel has taken its io_uring apart, which
 /// nothing tells of.
@@ -66,7 +64,8 @@ pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartE
     };
     let open = |what, path: &HostPath| {
         let file = files.open(what, path, access)?;
-        prepare(file, path, access, drive.direct)
+        let again = || files.again(what, path, access);
+        prepare(file, path, drive.direct, again)
     };
     match &drive.path_on_host {
         Some(path) => Ok(vec![open("drives.path_on_host", path)?]),
@@ -79,8 +78,13 @@ pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartE
 
 /// Lets reads and writes wait, which a pipe's must not but a file's must, or io_uring fails them; and lets them go past the
 /// host's page cache, if that is wanted. A descriptor that was handed over shares its flags with whoever has it as well, so
-/// its file is opened once more.
-fn prepare(file: File, path: &HostPath, access: Access, direct: bool) -> Result<File, StartError> {
+/// its file is opened `again`, by the keeper.
+fn prepare(
+    file: File,
+    path: &HostPath,
+    direct: bool,
+    again: impl FnOnce() -> Result<File, FileError>,
+) -> Result<File, StartError> {
     const WHAT: &str =
         "direct access to a disk's file (drives.direct); its file system may have none";
     let flags = fcntl_getfl(&file).map_err(StartError::host("the flags of a disk's file"))?;
@@ -89,19 +93,12 @@ fn prepare(file: File, path: &HostPath, access: Access, direct: bool) -> Result<
     if wanted == flags {
         return Ok(file);
     }
-    if path.as_fd().is_none() {
-        fcntl_setfl(&file, wanted).map_err(StartError::host(WHAT))?;
-        return Ok(file);
-    }
-    let mut options = File::options();
-    options.read(true).write(access == Access::ReadWrite);
-    options.custom_flags((wanted & OFlags::DIRECT).bits().cast_signed());
-    let again = options.open(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    again.map_err(StartError::host(if direct {
-        WHAT
-    } else {
-        "to open a disk's descriptor once more; hand it over without O_NONBLOCK"
-    }))
+    let file = match path.as_fd() {
+        None => file,
+        Some(_) => again()?,
+    };
+    fcntl_setfl(&file, wanted).map_err(StartError::host(WHAT))?;
+    Ok(file)
 }
 
 /// Makes a disk of its open files, locked. This may wait for the host.

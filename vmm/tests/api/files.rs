@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::common::guest::Code;
-use crate::common::{Vm, no_kvm};
+use crate::common::{Vm, fifo, no_kvm};
 use crate::{Raw, powers_off, waiting};
 
 /// One thing that does not serve: what is put, and what the refusal of the start says.
@@ -68,21 +68,26 @@ fn cases(vm: &Vm) -> Vec<Case> {
         disk("empty", "empty"),
         disk("short", "100 bytes"),
         disk("directory", "s a directory"),
+        disk("pipe", "neither a file nor a disk"),
         disk("locked", "in use by another microVM"),
         memory("missing", "missing"),
         memory("empty", "is empty"),
         memory("short", "100 bytes"),
         memory("directory", "s a directory"),
+        memory("pipe", "neither a file nor a disk"),
         memory("locked", "in use by another microVM"),
         kernel("missing", "missing"),
         kernel("empty", "is no kernel"),
         kernel("short", "is no kernel"),
         kernel("directory", "s a directory"),
+        kernel("pipe", "neither a file nor a disk"),
         initrd("missing", "missing"),
         initrd("empty", "initramfs is empty"),
         initrd("directory", "s a directory"),
+        initrd("pipe", "neither a file nor a disk"),
         share("missing", "missing"),
         share("short", "short"),
+        share("pipe", "pipe"),
         case(
             "/console",
             json!({ "output_path": vm.path("no/such/folder") }),
@@ -135,6 +140,8 @@ fn a_file_that_does_not_serve_is_named_and_another_is_taken() {
     File::create(vm.path("empty")).unwrap();
     fs::write(vm.path("short"), [7; 100]).unwrap();
     fs::create_dir(vm.path("directory")).unwrap();
+    // Nobody has its other end.
+    drop(fifo(&vm, "pipe"));
     let locked = File::create(vm.path("locked")).unwrap();
     locked.set_len(8192).unwrap();
     flock(&locked, FlockOperation::NonBlockingLockExclusive).unwrap();

@@ -52,6 +52,8 @@ struct State {
 struct Inner {
     files: [Vec<u8>; 2],
     holds: bool,
+    /// Whoever opens the slow file waits as well.
+    holds_opens: bool,
     /// Answers that are held back.
     held: Vec<Vec<u8>>,
 }
@@ -91,6 +93,7 @@ impl SlowFiles {
             inner: Mutex::new(Inner {
                 files: [vec![b's'; SIZE], vec![b'q'; SIZE]],
                 holds: false,
+                holds_opens: false,
                 held: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -117,6 +120,13 @@ impl SlowFiles {
         self.state.lock().holds = true;
     }
 
+    /// From now on, nobody can open the slow file either.
+    pub(crate) fn hold_opens(&self) {
+        let mut inner = self.state.lock();
+        inner.holds = true;
+        inner.holds_opens = true;
+    }
+
     /// Waits until somebody waits for an answer.
     pub(crate) fn await_held(&self) {
         let inner = self.state.lock();
@@ -131,6 +141,7 @@ impl SlowFiles {
     pub(crate) fn release(&self) {
         let mut inner = self.state.lock();
         inner.holds = false;
+        inner.holds_opens = false;
         for reply in std::mem::take(&mut inner.held) {
             self.state.send(&reply);
         }
@@ -188,7 +199,12 @@ impl State {
             reply.extend(error.to_le_bytes());
             reply.extend(unique.to_le_bytes());
             reply.extend(payload);
-            if inner.holds && node == ROOT + 1 && matches!(opcode, READ | WRITE | FSYNC) {
+            let waits = match opcode {
+                READ | WRITE | FSYNC => inner.holds,
+                OPEN => inner.holds_opens,
+                _ => false,
+            };
+            if waits && node == ROOT + 1 {
                 inner.held.push(reply);
                 self.changed.notify_all();
             } else {
