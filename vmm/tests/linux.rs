@@ -82,6 +82,64 @@ fn programs_keep_their_vector_registers_from_each_other() {
     assert!(console.contains("registers kept"), "{console}");
 }
 
+/// What Linux says when a machine is not as it should be, in lower case.
+const COMPLAINTS: [&str; 16] = [
+    "warning",
+    "bug:",
+    "call trace",
+    "firmware bug",
+    "calibrating delay loop...",
+    "fast tsc calibration",
+    "unstable",
+    "skew",
+    "mismatch",
+    "not responding",
+    "timed out",
+    "disabling",
+    "unable",
+    "error",
+    "fail",
+    "invalid",
+];
+
+#[test]
+fn linux_finds_nothing_to_calibrate_or_to_complain_of() {
+    if no_kvm() {
+        return;
+    }
+    // Four vCPUs are two cores of two threads; a part of the memory is above the hole for devices.
+    for acpi in ["acpi=off", "acpi=on"] {
+        let vm = linux(4, &format!("loglevel=7 {acpi}"), Then::PowerOff)
+            .set("/machine-config/smt", json!(true))
+            .set("/machine-config/mem_size_mib", json!(4608));
+        let ended = vm.run();
+        assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+        let log = &ended.stdout;
+        let complaint = |line: &&str| {
+            // What was asked for on the command line is no complaint.
+            let line = line.to_lowercase();
+            let asked_for =
+                line.contains("command line:") || line.contains("rcu_cpu_stall_suppress");
+            !asked_for && COMPLAINTS.iter().any(|word| line.contains(word))
+        };
+        let complaints: Vec<&str> = log.lines().filter(complaint).collect();
+        assert!(complaints.is_empty(), "{acpi}: {complaints:#?}");
+        for expected in [
+            "BIOS-e820: [mem 0x0000000100000000-0x000000015fffffff] usable",
+            "Hypervisor detected: KVM",
+            "kvm-clock: Using msrs",
+            "tsc: Detected",
+            "x2apic",
+            "smp: Brought up 1 node, 4 CPUs",
+            "Max. threads per core:   2",
+            "Num. cores per package:     2",
+            "Calibrating delay loop (skipped)",
+        ] {
+            assert!(log.contains(expected), "{acpi}: no {expected:?} in {log}");
+        }
+    }
+}
+
 /// The driver of the one virtio device read its registers, and none of them was found twice.
 fn found_its_device(vm: &Vm, ended: &Ended) {
     assert!(vm.metrics()["exits"]["mmio_read"].as_u64().unwrap() > 0);
