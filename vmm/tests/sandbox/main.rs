@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod inject;
+mod kills;
 mod process;
 
 use std::collections::BTreeSet;

@@ -19,29 +19,17 @@ pub(crate) struct Machine {
 impl Machine {
     /// The processes of the keeper `keeper`.
     pub(crate) fn of(keeper: Pid) -> Self {
-        let number = keeper.as_raw_nonzero();
-        let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
-        let children = children.unwrap();
-        let pid = children.split_whitespace().next().expect("no machine");
-        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        let pid = child(keeper).expect("no machine");
         Self {
             keeper,
             pid,
             handle: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
-            groups: groups(&format!("-{number}")),
+            groups: groups(&format!("-{}", keeper.as_raw_nonzero())),
         }
     }
 
     pub(crate) fn await_end(&self) {
-        let minute = Timespec {
-            tv_sec: 60,
-            tv_nsec: 0,
-        };
-        let ended = poll(
-            &mut [PollFd::new(&self.handle, PollFlags::IN)],
-            Some(&minute),
-        );
-        assert_eq!(ended, Ok(1), "the machine's process lives on");
+        await_end(&self.handle);
     }
 
     /// Neither process is there, nor a control group.
@@ -57,7 +45,7 @@ impl Machine {
 }
 
 /// All control groups of machines whose name ends so.
-fn groups(end: &str) -> Vec<PathBuf> {
+pub(crate) fn groups(end: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let points = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -77,6 +65,43 @@ fn groups(end: &str) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// The child of a process, if it has one.
+pub(crate) fn child(pid: Pid) -> Option<Pid> {
+    let number = pid.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+    let first = children.ok()?.split_whitespace().next()?.parse().ok()?;
+    Pid::from_raw(first)
+}
+
+/// Waits for the end of all processes that have `mark` in their command lines.
+pub(crate) fn await_none(mark: &Path) {
+    let mark = mark.to_str().unwrap();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(pid) = number.and_then(Pid::from_raw) else {
+            continue;
+        };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let is_one = String::from_utf8_lossy(&words).contains(mark);
+        let handle = is_one.then(|| pidfd_open(pid, PidfdFlags::empty()));
+        if let Some(Ok(handle)) = handle {
+            await_end(&handle);
+        }
+    }
+}
+
+fn await_end(handle: &std::os::fd::OwnedFd) {
+    let minute = Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
+    let ended = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&minute));
+    assert_eq!(ended, Ok(1), "the machine's process lives on");
 }
 
 /// The directories of a process's threads.
