@@ -14,7 +14,8 @@ pub(crate) const SHARES: Kind = Kind {
     most: 12,
 };
 
-/// One directory of the host (virtio-fs).
+/// One directory of the host (virtio-fs). Extended attributes are `user.*`, access control lists and file capabilities; the guest has no
+/// `trusted.*` and no labels of security modules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
