@@ -5,11 +5,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hull_vm_api::config::HostPath;
 use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::umask;
 
 use crate::files::{Access, FileError};
@@ -106,7 +109,15 @@ pub fn listen(
     }
 }
 
+/// Whoever has the path may just be dying.
 fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    until_it_works(DEATH, || match bind_once(what, path) {
+        Err(error @ SocketError::InUse { .. }) => Err(error),
+        other => Ok(other),
+    })?
+}
+
+fn bind_once(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let fail = |source| SocketError::Bind {
         path: path.to_owned(),
         what,
@@ -130,7 +141,8 @@ fn bind(what: SocketUse, path: &Path) -> Result<(UnixListener, SocketFile), Sock
     Ok((listener, file))
 }
 
-/// Binds a socket to which only its owner can connect, whatever the process's mask is. The keeper has no other thread that makes files.
+/// Binds a socket to which only its owner can connect, whatever the process's mask is. (A file that the thread that opens files makes
+/// meanwhile, because it was given up, is its owner's alone, too.)
 fn bind_for_owner(path: &Path) -> io::Result<UnixListener> {
     let mask = umask(Mode::RWXG | Mode::RWXO);
     let listener = UnixListener::bind(path);
@@ -154,9 +166,11 @@ impl Turn {
         loop {
             let mut options = File::options();
             options.write(true).create(true).truncate(false);
-            options.custom_flags(libc::O_NOFOLLOW).mode(0o600);
-            let file = options.open(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
+            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            let file = options.mode(0o600).open(&path)?;
+            until_it_works(TURN, || {
+                flock(&file, FlockOperation::NonBlockingLockExclusive)
+            })?;
             // Whoever had it before has removed it, and the next may have made a new one.
             let ours = file.metadata()?;
             match fs::symlink_metadata(&path) {
@@ -177,6 +191,27 @@ impl Drop for Turn {
     }
 }
 
+/// How long others may take to put their sockets at a path.
+const TURN: Duration = Duration::from_secs(5);
+/// How long a machine's process may take to end after its keeper was killed: it has the socket until then.
+const DEATH: Duration = Duration::from_millis(200);
+const BREATH: Duration = Duration::from_millis(10);
+
+/// Tries something until it works, for so long.
+fn until_it_works<T, E>(
+    patience: Duration,
+    mut what: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let until = Instant::now() + patience;
+    loop {
+        let result = what();
+        if result.is_ok() || Instant::now() >= until {
+            return result;
+        }
+        thread::sleep(BREATH);
+    }
+}
+
 /// Whether a path is a socket that nobody listens at.
 fn check_dead(what: SocketUse, path: &Path) -> Result<(), SocketError> {
     let metadata = fs::symlink_metadata(path).map_err(|source| SocketError::Bind {
@@ -188,10 +223,17 @@ fn check_dead(what: SocketUse, path: &Path) -> Result<(), SocketError> {
     if !metadata.file_type().is_socket() {
         return Err(SocketError::NoSocket { path, what });
     }
-    match UnixStream::connect(&path) {
+    match connects(&path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         _ => Err(SocketError::InUse { path, what }),
     }
+}
+
+/// Connects to a socket, and does not wait where others do.
+fn connects(path: &Path) -> io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(connect(&socket, &SocketAddrUnix::new(path)?)?)
 }
 
 /// Where a socket is. If this process made the file, it is removed in the end, unless somebody put another in its place.
@@ -224,6 +266,8 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn listen_at(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
@@ -249,6 +293,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_dying_is_waited_for_and_a_pipe_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v");
+        let dying = UnixListener::bind(&path).unwrap();
+        // It is there when it is looked for first, unless this machine is very slow: then the test shows less.
+        let end = thread::spawn(move || {
+            thread::sleep(DEATH / 10);
+            drop(dying);
+        });
+        assert!(listen_at(&path).is_ok());
+        end.join().unwrap();
+
+        let lock = dir.path().join("v.lock");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &lock, kind, Mode::RWXU, 0).unwrap();
+        assert!(matches!(listen_at(&path), Err(SocketError::Bind { .. })));
+    }
+
+    #[test]
     fn of_many_who_find_a_dead_socket_one_gets_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v");
@@ -257,7 +320,7 @@ mod tests {
             let starters: Vec<_> = (0..4)
                 .map(|_| {
                     let path = path.clone();
-                    std::thread::spawn(move || listen_at(&path))
+                    thread::spawn(move || listen_at(&path))
                 })
                 .collect();
             let all = starters.into_iter().map(|starter| starter.join().unwrap());

@@ -87,5 +87,6 @@ fn kills_at_any_moment_of_a_start_leave_nothing_but_a_socket_that_the_next_start
     running.signal(Signal::INT);
     running.end();
     vm.assert_clean();
+    assert!(!vm.path("vsock.lock").exists());
     machine.assert_gone();
 }
