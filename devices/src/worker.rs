@@ -218,7 +218,12 @@ fn drain(
             Outcome::Full => return Ok((Progress::Done, used)),
         }
     }
-    Ok((Progress::More, used))
+    if gathered {
+        return Ok((Progress::More, used));
+    }
+    // Hardly ever is there more than that, and another turn for nothing costs two system calls.
+    let more = queue.listen(memory)?;
+    Ok((if more { Progress::More } else { Progress::Done }, used))
 }
 
 /// A count of bytes as the used ring has it.

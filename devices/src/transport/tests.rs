@@ -157,3 +157,25 @@ fn wait(ring: &mut Ring) -> (u16, u32) {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_turn_that_empties_the_queue_leads_to_no_other_and_interrupts_once() {
+    // As many as the queue has room for, and as one turn does.
+    for requests in [1, 64] {
+        let mut driver = Driver::ready(Box::new(Rng::new(&RngConfig::default()).unwrap()));
+        let kick = &driver.transport.kicks()[0];
+        let _ = kick.read();
+        for _ in 0..requests {
+            driver.rings[0].add(&[desc(0x1000, 16, true)]);
+        }
+        let before = driver.interrupts.queue.load(Ordering::SeqCst);
+        driver.transport.on_kick(0);
+        assert_eq!(
+            driver.interrupts.queue.load(Ordering::SeqCst),
+            before + 1,
+            "{requests} requests"
+        );
+        assert_eq!(driver.rings[0].used().len(), requests);
+        assert!(kick.read().is_err(), "{requests} requests");
+    }
+}
