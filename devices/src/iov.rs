@@ -226,6 +226,8 @@ unsafe impl Send for Piece {}
 pub(crate) struct Held {
     pub(crate) pieces: *const libc::iovec,
     pub(crate) count: u32,
+    /// The only piece, if it is one: address and bytes.
+    pub(crate) only: Option<(*mut u8, u32)>,
 }
 
 impl Scatter {
@@ -241,10 +243,18 @@ impl Scatter {
     ) -> io::Result<usize> {
         let offset = to_offset(offset)?;
         self.fill_guest(span, |pieces, count| {
-            // SAFETY: `call` passes valid pieces of mapped guest memory.
+            // SAFETY: `call` passes valid pieces of mapped guest memory. A single one needs no array, which spares the kernel a copy.
             #[allow(unsafe_code)]
             unsafe {
-                libc::preadv(file.as_raw_fd(), pieces, count, offset)
+                match count {
+                    1 => libc::pread(
+                        file.as_raw_fd(),
+                        (*pieces).iov_base,
+                        (*pieces).iov_len,
+                        offset,
+                    ),
+                    _ => libc::preadv(file.as_raw_fd(), pieces, count, offset),
+                }
             }
         })
     }
@@ -261,10 +271,18 @@ impl Scatter {
     ) -> io::Result<usize> {
         let offset = to_offset(offset)?;
         self.call(span, |pieces, count| {
-            // SAFETY: `call` passes valid pieces of mapped guest memory.
+            // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
-                libc::pwritev(file.as_raw_fd(), pieces, count, offset)
+                match count {
+                    1 => libc::pwrite(
+                        file.as_raw_fd(),
+                        (*pieces).iov_base,
+                        (*pieces).iov_len,
+                        offset,
+                    ),
+                    _ => libc::pwritev(file.as_raw_fd(), pieces, count, offset),
+                }
             }
         })
     }
@@ -334,6 +352,28 @@ impl Scatter {
             #[allow(unsafe_code)]
             unsafe {
                 libc::writev(fd.as_raw_fd(), pieces, count)
+            }
+        })
+    }
+
+    /// Writes one frame that is all in the guest, in one piece or not at all.
+    ///
+    /// # Errors
+    /// As [`Scatter::write_frame`].
+    pub fn write_whole(&mut self, span: Span<'_>, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        self.pieces.clear();
+        if !self.gather(span)? {
+            self.pieces.clear();
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.invoke(|pieces, count| {
+            // SAFETY: the pieces are mapped guest memory. A single one needs no array.
+            #[allow(unsafe_code)]
+            unsafe {
+                match count {
+                    1 => libc::write(fd.as_raw_fd(), (*pieces).iov_base, (*pieces).iov_len),
+                    _ => libc::writev(fd.as_raw_fd(), pieces, count),
+                }
             }
         })
     }
@@ -437,10 +477,17 @@ impl Scatter {
     /// [`BadBuffer`] if it is not in guest memory.
     pub(crate) fn hold(&mut self, span: Span<'_>) -> Result<Held, BadBuffer> {
         self.collect(span)?;
+        let only = match self.pieces.as_slice() {
+            [Piece(only)] => u32::try_from(only.iov_len)
+                .ok()
+                .map(|len| (only.iov_base.cast(), len)),
+            _ => None,
+        };
         Ok(Held {
             pieces: self.pieces.as_ptr().cast(),
             // At most `MAX_PIECES`.
             count: u32::try_from(self.pieces.len()).unwrap_or(0),
+            only,
         })
     }
 

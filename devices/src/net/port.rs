@@ -94,6 +94,14 @@ impl Port {
         }
     }
 
+    /// Sends a frame of the guest as it is. Only to a TAP: a stream has no place for virtio's header.
+    pub(super) fn forward(&self, request: Span<'_>, scatter: &mut Scatter) -> io::Result<()> {
+        match self {
+            Self::Tap(tap) => scatter.write_whole(request, tap.as_fd()).map(drop),
+            Self::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Reads a frame for nobody; false if there was none. `spill` is longer than any frame.
     pub(super) fn discard(&mut self, spill: &mut [u8]) -> io::Result<bool> {
         match self {

@@ -43,48 +43,39 @@ impl Sender<'_> {
     pub(super) fn serve(&mut self, memory: &GuestMemory, chain: &Chain) -> Outcome {
         let request = Span::all(memory, chain.readable());
         let len = usize::try_from(total_len(chain.readable())).unwrap_or(usize::MAX);
-        let mut head = [0; HEAD];
-        // Read once: what is checked here is what goes out, whatever the guest does to its memory meanwhile.
-        let copied = request.copy_out(&mut head).unwrap_or(0);
-        let head = head.get(..copied).unwrap_or_default();
-        if copied < HEADER + ETHERNET || len > HEADER + MAX_FRAME {
+        if !(HEADER + ETHERNET..=HEADER + MAX_FRAME).contains(&len) {
             self.counters.malformed();
             return Outcome::Used(0);
         }
-        let (header, frame) = head.split_at(HEADER);
         let frame_len = to_u64(len - HEADER);
         if !self.link_up {
             self.counters.drop();
             return Outcome::Used(0);
         }
-        // Before the filter: who asks for an address has none.
-        if let Some((dhcp, mac)) = &mut self.dhcp
-            && dhcp.wants(frame)
-        {
-            let frame = request.part(to_u64(HEADER), frame_len);
-            dhcp.take(frame, len - HEADER, *mac);
-            return Outcome::Used(0);
-        }
-        if let Some(filter) = self.filter
-            && !filter.allows(frame, checksum(header))
-        {
-            self.counters.spoofed();
-            return Outcome::Used(0);
-        }
-        if let Some(mmds) = &mut self.mmds
-            && mmds.wants(frame)
-        {
-            self.counters.mmds_packet();
-            mmds.take(request.part(to_u64(HEADER), frame_len), len - HEADER);
-            return Outcome::Used(0);
-        }
-        if !self.limit.admits(frame_len, 1) {
-            self.counters.throttled();
-            self.wait = Some(Wait::Limit);
-            return Outcome::Later;
-        }
-        let rest = request.part(to_u64(copied), to_u64(len - copied));
-        match self.port.send((head, HEADER), rest, len, self.scatter) {
+        let sent = if self.looks_at_frames() {
+            let mut head = [0; HEAD];
+            // Read once: what is checked here is what goes out, whatever the guest does to its memory meanwhile.
+            let copied = request.copy_out(&mut head).unwrap_or(0);
+            let head = head.get(..copied).unwrap_or_default();
+            if copied < HEADER + ETHERNET {
+                self.counters.malformed();
+                return Outcome::Used(0);
+            }
+            if self.keeps(request, len, head) {
+                return Outcome::Used(0);
+            }
+            if !self.limit.admits(frame_len, 1) {
+                return self.throttle();
+            }
+            let rest = request.part(to_u64(copied), to_u64(len - copied));
+            self.port.send((head, HEADER), rest, len, self.scatter)
+        } else {
+            if !self.limit.admits(frame_len, 1) {
+                return self.throttle();
+            }
+            self.port.forward(request, self.scatter)
+        };
+        match sent {
             Ok(()) => {
                 self.limit.charge(frame_len, 1);
                 self.counters.packet(frame_len);
@@ -100,6 +91,44 @@ impl Sender<'_> {
             }
         }
         Outcome::Used(0)
+    }
+
+    /// Whether frames must be known to send them; the others go from the guest to the TAP as they are.
+    fn looks_at_frames(&self) -> bool {
+        self.dhcp.is_some() || self.filter.is_some() || self.mmds.is_some() || self.port.is_stream()
+    }
+
+    /// Whether a frame goes nowhere: it is forged, or meant for who answers without the TAP.
+    fn keeps(&mut self, request: Span<'_>, len: usize, head: &[u8]) -> bool {
+        let (header, frame) = head.split_at(HEADER);
+        let whole = request.part(to_u64(HEADER), to_u64(len - HEADER));
+        // Before the filter: who asks for an address has none.
+        if let Some((dhcp, mac)) = &mut self.dhcp
+            && dhcp.wants(frame)
+        {
+            dhcp.take(whole, len - HEADER, *mac);
+            return true;
+        }
+        if let Some(filter) = self.filter
+            && !filter.allows(frame, checksum(header))
+        {
+            self.counters.spoofed();
+            return true;
+        }
+        if let Some(mmds) = &mut self.mmds
+            && mmds.wants(frame)
+        {
+            self.counters.mmds_packet();
+            mmds.take(whole, len - HEADER);
+            return true;
+        }
+        false
+    }
+
+    fn throttle(&mut self) -> Outcome {
+        self.counters.throttled();
+        self.wait = Some(Wait::Limit);
+        Outcome::Later
     }
 }
 
