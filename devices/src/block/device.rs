@@ -268,11 +268,12 @@ impl Block {
         progress
     }
 
-    /// Gives requests that have landed back to the driver; with `all`, waits for those that have not.
-    fn land(&mut self, all: bool) {
+    /// Gives requests that have landed back to the driver; with `all`, waits for those that have not. Whether there were any.
+    fn land(&mut self, all: bool) -> bool {
         let Some(flights) = &mut self.flights else {
-            return;
+            return false;
         };
+        let before = flights.count();
         let counters = &self.counters;
         let is_stopped = self.worker.is_stopped();
         let stored = &mut self.landed;
@@ -299,6 +300,7 @@ impl Block {
         } else {
             flights.reap(&self.disk, &mut self.buffers, on_landed);
         }
+        let any = flights.count() < before;
         if let Some(running) = &mut running {
             for (queue, _) in (0..).zip(landed).filter(|(_, landed)| *landed) {
                 running.interrupt(queue);
@@ -309,6 +311,7 @@ impl Block {
             // Those that were held back.
             self.waits = true;
         }
+        any
     }
 
     /// Gives the requests of a batch back to the driver, or keeps them for it.
@@ -420,7 +423,11 @@ impl VirtioDevice for Block {
             line.is_busy = false;
             line.spare = Some(batch);
         }
-        Finished::Queue(queue)
+        match self.flights {
+            // The ring belongs to the thread that is kicked.
+            Some(_) => Finished::AllQueues,
+            None => Finished::Queue(queue),
+        }
     }
 
     fn drain(&mut self) {
@@ -448,8 +455,10 @@ impl VirtioDevice for Block {
     }
 
     fn poll(&mut self) -> Progress {
-        self.poller.drain();
-        self.land(false);
+        // A timer's edge need not be taken as long as nobody waits for it and completions are what this is about.
+        if !self.land(false) || self.waits {
+            self.poller.drain();
+        }
         let submitted = self.submit();
         if std::mem::take(&mut self.waits) {
             return Progress::More;

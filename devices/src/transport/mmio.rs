@@ -9,6 +9,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
@@ -56,6 +57,8 @@ pub struct MmioTransport {
     core: Mutex<Core>,
     /// Something that was in flight is not any longer.
     landed: Condvar,
+    /// Who waits for that: a wake-up is a system call, and hardly ever is there anybody.
+    waiting: AtomicUsize,
     notifier: Notifier,
     kicks: Vec<EventFd>,
     poll_fd: Option<RawFd>,
@@ -98,6 +101,7 @@ impl MmioTransport {
             poll_fd: core.device().poll_fd(),
             core: Mutex::new(core),
             landed: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             notifier,
             kicks,
         })
@@ -232,6 +236,12 @@ impl MmioTransport {
 
     /// A queue was kicked: requests are begun, and what may take long is done here, without the lock.
     pub fn on_kick(&self, queue: u16) {
+        self.work(self.begin_kick(queue));
+    }
+
+    /// The same without what may take long: that comes back, for [`MmioTransport::work`].
+    #[must_use]
+    pub fn begin_kick(&self, queue: u16) -> Option<Box<dyn Job>> {
         let mut core = self.lock();
         let progress = core.notify(queue);
         let job = core.take_job();
@@ -240,20 +250,26 @@ impl MmioTransport {
             // Behind what else is ready: one busy queue must not starve the others.
             self.kick(queue.into());
         }
-        self.work(job);
+        job
     }
 
     /// [`MmioTransport::poll_fd`] is readable.
     pub fn on_poll(&self) {
+        self.work(self.begin_poll());
+    }
+
+    /// The same without what may take long.
+    #[must_use]
+    pub fn begin_poll(&self) -> Option<Box<dyn Job>> {
         let mut core = self.lock();
         let progress = core.poll();
         let job = core.take_job();
         drop(core);
-        self.landed.notify_all();
+        self.wake();
         if progress == Progress::More {
             self.kick_all();
         }
-        self.work(job);
+        job
     }
 
     /// The descriptor of the device's own, if it has one: readable when [`MmioTransport::on_poll`] is to be called.
@@ -262,8 +278,8 @@ impl MmioTransport {
         self.poll_fd
     }
 
-    /// Does a job and what follows from it.
-    fn work(&self, first: Option<Box<dyn Job>>) {
+    /// Does a job and what follows from it. It may take long.
+    pub fn work(&self, first: Option<Box<dyn Job>>) {
         let mut next = first;
         for turn in 1.. {
             let Some(mut job) = next.take() else {
@@ -281,7 +297,7 @@ impl MmioTransport {
             }
             next = core.take_job();
             drop(core);
-            self.landed.notify_all();
+            self.wake();
             match finished {
                 Finished::Queue(queue) if last || progress == Progress::More => {
                     self.kick(queue.into());
@@ -293,8 +309,18 @@ impl MmioTransport {
     }
 
     fn wait<'a>(&self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let waited = self.landed.wait(core);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait. Called behind a change that was made under the lock: who counted itself under the lock before that
+    /// is seen here, and who takes the lock later sees the change.
+    fn wake(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.landed.notify_all();
+        }
     }
 
     fn kick(&self, queue: u32) {

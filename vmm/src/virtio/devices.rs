@@ -13,6 +13,7 @@ use hull_vm_api::config::{self, Entropy};
 use hull_vm_api::{Metadata, VmConfig};
 
 use super::extra::Extra;
+use super::lane::Threads;
 use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
@@ -26,8 +27,8 @@ pub(super) struct Made {
     pub(super) device: Box<dyn VirtioDevice>,
     /// Of an interface first for what comes to the guest, then for what it sends.
     pub(super) rates: Vec<RateControl>,
-    /// How many threads it gets; none if the machine's own event loop is to run it, because nothing that it does can take long.
-    pub(super) threads: usize,
+    /// The threads that it gets.
+    pub(super) threads: Threads,
     /// What a share's thread stays in.
     pub(super) fence: Option<Fence>,
 }
@@ -38,7 +39,7 @@ impl Made {
         Self {
             device: Box::new(device),
             rates: Vec::new(),
-            threads: 0,
+            threads: Threads::EventLoop,
             fence: None,
         }
     }
@@ -114,7 +115,7 @@ fn entropy(config: &Entropy) -> Result<Made, StartError> {
     Ok(Made {
         rates: vec![entropy.rate_control()],
         device: Box::new(entropy),
-        threads: 0,
+        threads: Threads::EventLoop,
         fence: None,
     })
 }

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 
 use super::Made;
+use super::lane::Threads;
 use super::rate;
 use crate::error::StartError;
 use crate::files::{Access, FileError, Files};
@@ -36,6 +37,12 @@ pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
         queues: drive.queues.into(),
         rate: rate::limits(drive.rate_limiter.as_ref()),
     };
+    // Each queue can occupy one, and one is for errands.
+    let count = usize::from(drive.queues) + 1;
+    let threads = match config.engine {
+        Engine::Sync => Threads::Alike(count),
+        Engine::IoUring => Threads::Leader(count),
+    };
     let block = Block::new(config, open(drive, files)?);
     let block = block.map_err(|source| StartError::Block {
         id: drive.drive_id.clone(),
@@ -44,8 +51,7 @@ pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
     Ok(Made {
         rates: vec![block.rate_control()],
         device: Box::new(block),
-        // Each queue can occupy one, and one is for errands.
-        threads: usize::from(drive.queues) + 1,
+        threads,
         fence: None,
     })
 }

@@ -15,6 +15,7 @@ use hull_vm_api::config::{self, MachineConfig};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
+use super::lane::Threads;
 use super::slots::KvmSlots;
 use super::{Made, rate};
 use crate::error::StartError;
@@ -165,7 +166,7 @@ impl Extra {
         Ok(Made {
             rates: vec![device.rate_control()],
             device: Box::new(device),
-            threads: 1,
+            threads: Threads::Alike(1),
             fence: None,
         })
     }
@@ -187,7 +188,7 @@ impl Extra {
         Ok(Made {
             device: Box::new(Mem::new(config, Box::new(slots))?),
             rates: Vec::new(),
-            threads: 0,
+            threads: Threads::EventLoop,
             fence: None,
         })
     }

@@ -1,6 +1,7 @@
 //! Threads for one device: whatever its backend does, it stalls nobody else.
 //!
-//! All threads of a lane wait for the same events, and each event goes to one of them. What takes long is done without the device's
+//! All threads of a lane wait for the same events, and each event goes to one of them; or one thread waits for the events of the
+//! device and the others do what may take long, where all requests are to be begun by a single thread (see [`Threads`]). What takes long is done without the device's
 //! lock (see `hull_devices::device`), so that as many requests can wait for the host as there are threads, and whoever
 //! wants something of the device itself never waits for those. What needs the host but is no request (opening another file) is
 //! an errand, done by whichever thread is free; a lane has one thread more than requests can occupy.
@@ -35,14 +36,37 @@ const MAX_NAME: usize = 15;
 /// What an event is about: these, or the queue with that number.
 const POLL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
+const END: u64 = u64::MAX - 2;
 
 type Errand = Box<dyn FnOnce() + Send>;
+
+/// How many threads a device gets, and who does what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// None: the machine's own event loop runs the device, because nothing that it does can take long.
+    EventLoop,
+    /// So many alike.
+    Alike(usize),
+    /// One that begins all requests, and so many for what may take long. io_uring has workers for each thread that gives it requests,
+    /// and those of two threads would stand in each other's way at a file's lock.
+    Leader(usize),
+}
+
+impl Threads {
+    /// How many there are.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::EventLoop => 0,
+            Self::Alike(count) => count,
+            Self::Leader(others) => others + 1,
+        }
+    }
+}
 
 /// A device's threads.
 #[derive(Debug)]
 pub(crate) struct Lane {
     shared: Arc<Shared>,
-    threads: usize,
     /// Closed by the end of the last thread.
     out: mpsc::Receiver<()>,
 }
@@ -50,10 +74,17 @@ pub(crate) struct Lane {
 /// What the threads of a lane have in common.
 struct Shared {
     transport: Arc<MmioTransport>,
+    /// What the device waits for, with the bell if all threads are alike.
     epoll: OwnedFd,
+    /// The bell alone, for those who are no leader.
+    followers: Option<OwnedFd>,
+    /// Whether one thread alone waits for the device.
+    is_alone: bool,
     /// Rings once for each errand.
     bell: EventFd,
     errands: Mutex<VecDeque<Errand>>,
+    /// Readable when all are to stop.
+    end: EventFd,
     stop: AtomicBool,
 }
 
@@ -65,22 +96,21 @@ impl Lane {
     /// If the host has no threads or no descriptors for it.
     pub(super) fn start(
         name: &str,
-        threads: usize,
+        threads: Threads,
         held: (Arc<MmioTransport>, Mappings),
         ending: &Arc<Ending>,
         enter: impl Fn() -> Result<(), SandboxError> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (transport, mappings) = held;
-        let shared = Arc::new(Shared::new(transport)?);
+        let shared = Arc::new(Shared::new(transport, threads)?);
         let enter = Arc::new(enter);
         let (alive, out) = mpsc::channel::<()>();
         let short = name.get(..MAX_NAME).unwrap_or(name);
         let lane = Self {
             shared: shared.clone(),
-            threads,
             out,
         };
-        for _ in 0..threads {
+        for number in 0..threads.count() {
             let (shared, mappings) = (shared.clone(), mappings.clone());
             let (alive, ending) = (alive.clone(), ending.clone());
             let enter = enter.clone();
@@ -90,7 +120,7 @@ impl Lane {
                 if let Err(error) = enter() {
                     return ending.announce_with(ExitCause::Failure, with_sources(&error));
                 }
-                if let Err(error) = shared.run() {
+                if let Err(error) = shared.run(number) {
                     let detail = format!("the event loop of a device failed: {error}");
                     ending.announce_with(ExitCause::Failure, detail);
                 }
@@ -105,36 +135,41 @@ impl Lane {
 
     /// Has a thread do something that may take long, as soon as one is free.
     pub(super) fn send(&self, errand: impl FnOnce() + Send + 'static) {
-        self.shared.errands().push_back(Box::new(errand));
-        // It cannot fail: the counter is far from full.
-        let _ = self.shared.bell.write(1);
+        self.shared.send(Box::new(errand));
     }
 }
 
 impl Shared {
-    fn new(transport: Arc<MmioTransport>) -> io::Result<Self> {
+    fn new(transport: Arc<MmioTransport>, threads: Threads) -> io::Result<Self> {
+        let new_set = || epoll::create(CreateFlags::CLOEXEC);
+        let has_leader = matches!(threads, Threads::Leader(_));
         let shared = Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            epoll: new_set()?,
+            followers: has_leader.then(new_set).transpose()?,
+            is_alone: has_leader || threads.count() == 1,
             bell: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE)?,
             errands: Mutex::default(),
+            end: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
             stop: AtomicBool::new(false),
             transport,
         };
-        shared.watch(borrow(&shared.bell), BELL, EventFlags::IN)?;
+        let bells = shared.followers.as_ref().unwrap_or(&shared.epoll);
+        watch(bells, borrow(&shared.bell), BELL, EventFlags::IN)?;
+        for set in [Some(&shared.epoll), shared.followers.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            watch(set, borrow(&shared.end), END, EventFlags::IN)?;
+        }
         // Kicks need not be read: each is an edge of its own.
         let edge = EventFlags::IN | EventFlags::ET;
         for (queue, kick) in (0..).zip(shared.transport.kicks()) {
-            shared.watch(borrow(kick), queue, edge)?;
+            watch(&shared.epoll, borrow(kick), queue, edge)?;
         }
         if let Some(fd) = shared.poll_fd() {
-            shared.watch(fd, POLL, once())?;
+            watch(&shared.epoll, fd, POLL, shared.readiness())?;
         }
         Ok(shared)
-    }
-
-    fn watch(&self, fd: BorrowedFd<'_>, what: u64, flags: EventFlags) -> io::Result<()> {
-        epoll::add(&self.epoll, fd, EventData::new_u64(what), flags)?;
-        Ok(())
     }
 
     #[allow(unsafe_code)]
@@ -145,32 +180,61 @@ impl Shared {
     }
 
     /// Takes events until it is told to stop: one at a time, for the others may be another thread's.
-    fn run(&self) -> io::Result<()> {
+    fn run(self: &Arc<Self>, number: usize) -> io::Result<()> {
         let none = Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
         };
+        let followers = self.followers.as_ref().filter(|_| number > 0);
+        let epoll = followers.unwrap_or(&self.epoll);
         while !self.stop.load(Ordering::Acquire) {
             let mut events = [none];
-            match epoll::wait(&self.epoll, &mut events[..], None) {
+            match epoll::wait(epoll, &mut events[..], None) {
                 Ok(0) | Err(Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }
-            match events[0].data.u64() {
-                BELL => self.run_errand(),
-                POLL => {
-                    self.transport.on_poll();
-                    if let Some(fd) = self.poll_fd() {
-                        epoll::modify(&self.epoll, fd, EventData::new_u64(POLL), once())?;
-                    }
+            let job = match events[0].data.u64() {
+                END => continue,
+                BELL => {
+                    self.run_errand();
+                    continue;
                 }
+                POLL => self.transport.begin_poll(),
                 queue => self
                     .transport
-                    .on_kick(u16::try_from(queue).unwrap_or(u16::MAX)),
+                    .begin_kick(u16::try_from(queue).unwrap_or(u16::MAX)),
+            };
+            match job {
+                Some(job) if self.followers.is_some() => {
+                    let transport = self.transport.clone();
+                    self.send(Box::new(move || transport.work(Some(job))));
+                }
+                job => self.transport.work(job),
+            }
+            if events[0].data.u64() == POLL
+                && !self.is_alone
+                && let Some(fd) = self.poll_fd()
+            {
+                epoll::modify(&self.epoll, fd, EventData::new_u64(POLL), self.readiness())?;
             }
         }
         Ok(())
+    }
+
+    fn send(&self, errand: Errand) {
+        self.errands().push_back(errand);
+        // It cannot fail: the counter is far from full.
+        let _ = self.bell.write(1);
+    }
+
+    /// How the device's own descriptor is waited for: of several threads one is told, and asks for more when it has seen to it.
+    fn readiness(&self) -> EventFlags {
+        if self.is_alone {
+            EventFlags::IN
+        } else {
+            EventFlags::IN | EventFlags::ONESHOT
+        }
     }
 
     fn run_errand(&self) {
@@ -189,9 +253,9 @@ impl Shared {
     }
 }
 
-/// Readable, told to one thread, which asks for more when it has seen to it.
-fn once() -> EventFlags {
-    EventFlags::IN | EventFlags::ONESHOT
+fn watch(set: &OwnedFd, fd: BorrowedFd<'_>, what: u64, flags: EventFlags) -> io::Result<()> {
+    epoll::add(set, fd, EventData::new_u64(what), flags)?;
+    Ok(())
 }
 
 #[allow(unsafe_code)]
@@ -204,8 +268,8 @@ fn borrow(event: &EventFd) -> BorrowedFd<'_> {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        // Nobody reads it any more.
-        let _ = self.shared.bell.write(self.threads as u64);
+        // Nobody reads it.
+        let _ = self.shared.end.write(1);
         if self.out.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("a device waits for the host's file or disk; ending without it");
         }
@@ -247,7 +311,7 @@ mod tests {
         }
     }
 
-    fn lane(threads: usize) -> Lane {
+    fn lane(threads: Threads) -> Lane {
         let device = Box::new(Rng::new(&RngConfig::default()).unwrap());
         let transport =
             MmioTransport::new(device, GuestMemory::new(), Arc::new(NoInterrupt)).unwrap();
@@ -258,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_errand_that_is_stuck_leaves_the_other_threads_to_others() {
-        let lane = lane(2);
+        let lane = lane(Threads::Alike(2));
         let (go_on, wait) = mpsc::channel::<()>();
         let (told, tells) = mpsc::channel();
         let tell = told.clone();
@@ -278,7 +342,7 @@ mod tests {
 
     #[test]
     fn all_threads_end_with_their_lane() {
-        let lane = lane(3);
+        let lane = lane(Threads::Leader(2));
         let shared = Arc::downgrade(&lane.shared);
         drop(lane);
         assert!(shared.upgrade().is_none());

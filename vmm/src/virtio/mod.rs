@@ -42,7 +42,7 @@ use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
 use crate::timeline::Timeline;
 use devices::Made;
-use lane::Lane;
+use lane::{Lane, Threads};
 
 pub(crate) use devices::pages;
 pub(crate) use disk::{assemble, contents};
@@ -85,7 +85,7 @@ struct Attached {
     transport: Arc<MmioTransport>,
     rates: Vec<RateControl>,
     metrics: Arc<dyn Metrics>,
-    threads: usize,
+    threads: Threads,
     /// What its threads stay in, if it serves a share.
     fence: Option<Arc<Fence>>,
     /// The threads of a device that has some.
@@ -228,7 +228,7 @@ impl Virtio {
         shares: bool,
     ) -> Result<(), StartError> {
         for device in &mut self.attached {
-            if device.threads == 0 || device.fence.is_some() != shares {
+            if device.threads.count() == 0 || device.fence.is_some() != shares {
                 continue;
             }
             let name = device.name.to_string();

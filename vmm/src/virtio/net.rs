@@ -6,6 +6,7 @@ use hull_vm_api::config::{DhcpLease, LinkState, MmdsVersion, NetworkInterface};
 use hull_vm_api::{Metadata, VmConfig};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::lane::Threads;
 use super::{Made, rate, tap};
 use crate::error::StartError;
 use crate::files::Files;
@@ -61,7 +62,7 @@ pub(super) fn make(
     Ok(Made {
         rates: vec![net.rx_limit(), net.tx_limit()],
         device: Box::new(net),
-        threads: 1,
+        threads: Threads::Alike(1),
         fence: None,
     })
 }

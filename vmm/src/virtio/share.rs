@@ -5,6 +5,7 @@ use hull_vm_api::config::{Share, ShareCache};
 use rustix::process::{Resource, getrlimit};
 
 use super::Made;
+use super::lane::Threads;
 use crate::error::StartError;
 use crate::files::Files;
 use crate::sandbox::Fence;
@@ -49,7 +50,7 @@ pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, S
         source,
     })?;
     Ok(Made {
-        threads: fs.threads(),
+        threads: Threads::Alike(fs.threads()),
         device: Box::new(fs),
         rates: Vec::new(),
         fence: Some(fence),
