@@ -32,6 +32,7 @@ pub mod metrics;
 mod outside;
 mod power_button;
 pub mod probe;
+mod program;
 mod relay;
 mod restarts;
 mod run;

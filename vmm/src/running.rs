@@ -23,6 +23,7 @@ use crate::machine::Machine;
 use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
 use crate::power_button::PowerButton;
+use crate::program;
 use crate::restarts::{self, Restarts};
 use crate::serial::Serial;
 use crate::vcpu::Shared;
@@ -99,6 +100,7 @@ impl Running {
         let bell = Bell::new(self, keeper);
         let rang = bell.rang.clone();
         let mut events = self.event_loop(bell)?;
+        program::forget_start();
         loop {
             if let Some(end) = self.shared.ending.get() {
                 if let Some(answer) = self.later.give_up() {

@@ -39,6 +39,7 @@ use message::{Ended, Failure, Forwarded, Order, Report};
 use crate::error::{StartError, with_sources};
 use crate::metrics::Figures;
 use crate::outside::{Outside, Wish};
+use crate::program;
 use crate::sandbox::{Cgroups, seccomp};
 
 /// How long the machine's process may take to end after it was told to, or said that it does.
@@ -260,6 +261,7 @@ impl Keeper<'_> {
                 }
                 self.broker.opener_mut().be_patient(opening::PATIENCE);
                 *stage = Stage::Running(None);
+                program::forget_start();
             }
             (Report::NotStarted(failure), Stage::Starting(starting)) => {
                 match starting.asked.take() {
