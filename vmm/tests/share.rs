@@ -129,6 +129,13 @@ fn requests() -> Vec<(u32, u64, Args)> {
         (3, file, args().u64(&[0, 0])),
         (34, file, args().u32(&[4, 0])),
         (17, file, args()),
+        // A write after which the file runs with nobody's rights (FUSE_WRITE_KILL_SUIDGID)
+        (4, file, setattr(1, 0, 0o6755)),
+        (16, file, {
+            let head = args().u64(&[1, 0]).u32(&[1, 4]).u64(&[0]);
+            Args([&head.u32(&[RDWR, 0]).0[..], b"H"].concat())
+        }),
+        (4, file, setattr(1, 0, 0o640)),
         // SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR
         (21, file, attribute.clone()),
         (22, file, args().u32(&[100, 0]).name("user.x")),
@@ -244,7 +251,7 @@ fn all_that_can_be_asked_of_a_share_is_let_through() {
     // It was done to files of the host.
     let file = fs::metadata(shared.join("file")).unwrap();
     assert_eq!((file.mode(), file.nlink(), file.len()), (0o10_0640, 2, 3));
-    assert_eq!(fs::read_to_string(shared.join("hard")).unwrap(), "hel");
+    assert_eq!(fs::read_to_string(shared.join("hard")).unwrap(), "Hel");
     assert!(
         fs::metadata(shared.join("fifo"))
             .unwrap()

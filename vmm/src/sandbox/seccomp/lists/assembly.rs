@@ -11,6 +11,7 @@ pub(super) const CALLS: &[&[Call]] = &[
     OWN,
     common::CALLS,
     devices::CALLS,
+    devices::STREAMS,
     events::OWN,
     lane::OWN,
     share::OWN,

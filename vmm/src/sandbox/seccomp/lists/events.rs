@@ -4,7 +4,7 @@ use super::api::FIONBIO;
 use super::call::{Call, call, is};
 use super::{common, devices, lane};
 
-pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, OWN];
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, devices::STREAMS, OWN];
 
 /// `KVM_SIGNAL_MSI`, by which it sends a non-maskable interrupt.
 const KVM_SIGNAL_MSI: u32 = 0x4020_aea5;

@@ -3,7 +3,7 @@
 use super::call::{Arg, Call, call, is};
 use super::{common, devices};
 
-pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, OWN];
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, devices::STREAMS, OWN];
 
 /// `BLKGETSIZE64` of Linux: the size of a disk.
 const BLKGETSIZE64: u32 = 0x8008_1272;
