@@ -138,8 +138,22 @@ impl Running {
     /// When the program ends, or [`PATIENCE`] does, before it came.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
+        let _ = self.wait_for_any(&[text]);
+    }
+
+    /// Waits until standard output contains one of these texts; which.
+    ///
+    /// # Panics
+    /// When the program ends, or [`PATIENCE`] does, before one came.
+    #[track_caller]
+    pub fn wait_for_any(&mut self, texts: &[&str]) -> usize {
         let deadline = Instant::now() + PATIENCE;
-        while !String::from_utf8_lossy(&self.seen).contains(text) {
+        loop {
+            let seen = String::from_utf8_lossy(&self.seen);
+            if let Some(which) = texts.iter().position(|text| seen.contains(text)) {
+                return which;
+            }
+            drop(seen);
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stdout.recv_timeout(left) {
                 Ok(data) => self.seen.extend(data),
@@ -147,7 +161,7 @@ impl Running {
                     let _ = self.child.kill();
                     let stderr = rest(&self.stderr, Instant::now() + Duration::from_secs(5));
                     panic!(
-                        "{text:?} never came ({reason})\nstdout: {}\nstderr: {}",
+                        "{texts:?} never came ({reason})\nstdout: {}\nstderr: {}",
                         String::from_utf8_lossy(&self.seen),
                         String::from_utf8_lossy(&stderr)
                     );

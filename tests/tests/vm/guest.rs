@@ -30,12 +30,22 @@ fn busybox() -> Vec<u8> {
 
 /// An initramfs whose init does what it reads.
 pub(crate) fn initramfs(home: &Home) -> String {
+    initramfs_with(home, &[])
+}
+
+/// The same with more programs in `/bin`.
+pub(crate) fn initramfs_with(home: &Home, programs: &[(&str, &Path)]) -> String {
     let mut cpio = Vec::new();
     for directory in ["dev", "proc", "mnt", "bin", "sbin"] {
         entry(&mut cpio, directory, 0o040_755, (0, 0), b"");
     }
     entry(&mut cpio, "dev/console", 0o020_600, (5, 1), b"");
     entry(&mut cpio, "bin/busybox", 0o100_755, (0, 0), &busybox());
+    for (name, program) in programs {
+        let program = fs::read(program).expect("a program");
+        let name = format!("bin/{name}");
+        entry(&mut cpio, &name, 0o100_755, (0, 0), &program);
+    }
     entry(&mut cpio, "init", 0o100_755, (0, 0), SHELL.as_bytes());
     let poweroff = POWEROFF.as_bytes();
     entry(&mut cpio, "sbin/poweroff", 0o100_755, (0, 0), poweroff);

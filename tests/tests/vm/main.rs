@@ -4,6 +4,7 @@ mod background;
 mod ends;
 mod foreground;
 mod guest;
+mod network;
 mod refusals;
 mod roots;
 
