@@ -2,13 +2,8 @@
 
 use super::call::{Call, call};
 
-/// Of those with streams, and disks past the page cache: not of a share.
-pub(super) const STREAMS: &[Call] = &[
-    call!(SYS_readv),
-    call!(SYS_writev),
-    call!(SYS_pread64),
-    call!(SYS_pwrite64),
-];
+/// Of those with streams: not of a share.
+pub(super) const STREAMS: &[Call] = &[call!(SYS_readv), call!(SYS_writev)];
 
 pub(super) const CALLS: &[Call] = &[
     call!(SYS_epoll_wait),
@@ -16,6 +11,8 @@ pub(super) const CALLS: &[Call] = &[
     call!(SYS_epoll_ctl),
     call!(SYS_timerfd_create),
     call!(SYS_timerfd_settime),
+    call!(SYS_pread64),
+    call!(SYS_pwrite64),
     call!(SYS_preadv),
     call!(SYS_pwritev),
     call!(SYS_lseek),
