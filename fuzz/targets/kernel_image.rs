@@ -22,6 +22,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         topology: Topology::new(2, false),
         initrd,
         devices: &[],
+        serial: data.len().is_multiple_of(2),
         seed: [7; 32],
     };
     let _ = boot::configure(&memory, &kernel, "console=ttyS0", &machine);

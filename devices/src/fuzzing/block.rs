@@ -64,8 +64,8 @@ impl Host for Disks {
         driver
             .transport
             .with_device(|block: &mut Block| match input.u8() % 4 {
-                0 => drop(block.replace(disk)),
-                1 => drop(block.refresh()),
+                0 => drop(block.replace(disk, Box::new(drop))),
+                1 => drop(block.keep()),
                 2 => block.rate_control().change(&rate(input)),
                 _ => drop(block.counters()),
             });

@@ -159,7 +159,7 @@ pub(super) fn register(driver: &Driver, input: &mut Input<'_>) {
         0 => input.u64(),
         _ => input.number(),
     };
-    driver.transport.write(offset, &value.to_le_bytes()[..size]);
+    let _ = driver.transport.write(offset, &value.to_le_bytes()[..size]);
 }
 
 /// A write into the configuration space.
@@ -167,7 +167,7 @@ fn configuration(driver: &Driver, input: &mut Input<'_>) {
     let offset = 0x100 + u64::from(input.u8());
     let value = input.number().to_le_bytes();
     let size = input.pick(&[1, 2, 4, 8]);
-    driver.transport.write(offset, &value[..size]);
+    let _ = driver.transport.write(offset, &value[..size]);
     let mut data = [0; 8];
     driver.transport.read(offset, &mut data[..size]);
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -10,7 +11,7 @@ use super::input::Input;
 use super::script::{self, Host};
 use crate::console::{Console, ConsoleBackend, ConsoleSize};
 use crate::rng::{Rng, RngConfig};
-use crate::serial::SerialPort;
+use crate::serial::{SerialBackend, SerialPort};
 use crate::testing::Driver;
 use crate::{DeviceState, VirtioDevice};
 
@@ -109,10 +110,14 @@ impl Host for Entropy {
 
 /// Accesses to the serial port.
 fn serial(input: &mut Input<'_>) {
-    let mut port = SerialPort::new(
-        EventFd::new(libc::EFD_NONBLOCK).unwrap(),
-        Box::new(io::sink()),
-    );
+    let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
+    let backend = SerialBackend {
+        out: Box::new(io::sink()),
+        room: input.flip().then(event),
+        rate: rate(input),
+        counters: Arc::default(),
+    };
+    let mut port = SerialPort::new(event(), backend);
     while !input.is_empty() {
         let how = input.u8();
         let offset = if how & 8 == 0 {
@@ -122,7 +127,10 @@ fn serial(input: &mut Input<'_>) {
         };
         let size = input.pick(&[1, 2, 4, 8]);
         let mut data = [0; 8];
-        if how & 16 == 0 {
+        if how & 32 != 0 {
+            let typed = port.room().min(size);
+            port.receive(&data[..typed]);
+        } else if how & 16 == 0 {
             port.read(offset, &mut data[..size]);
         } else {
             data.fill(input.u8());
