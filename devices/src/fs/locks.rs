@@ -28,6 +28,8 @@ pub(super) struct LockRequest {
     pub(super) node: u64,
     pub(super) fh: u64,
     pub(super) owner: u64,
+    /// The process that asks, as the guest's kernel numbers it.
+    pub(super) pid: u32,
     pub(super) range: Range,
     pub(super) kind: LockKind,
     pub(super) flock: bool,
@@ -40,8 +42,7 @@ impl LockRequest {
         let (fh, owner) = (args.u64()?, args.u64()?);
         let (first, last) = (args.u64()?, args.u64()?);
         let kind = LockKind::parse(args.u32()?)?;
-        args.skip(4)?;
-        let flags = args.u32()?;
+        let (pid, flags) = (args.u32()?, args.u32()?);
         let range = Range {
             first: i64::try_from(first).map_err(|_| Errno::INVAL)?,
             last: i64::try_from(last).unwrap_or(i64::MAX),
@@ -50,6 +51,7 @@ impl LockRequest {
             node,
             fh,
             owner,
+            pid,
             range,
             kind,
             flock: flags & LK_FLOCK != 0,
@@ -74,6 +76,8 @@ pub(super) struct Owner {
     /// None before the first lock.
     file: Option<OwnedFd>,
     ranges: Vec<(LockKind, Range)>,
+    /// The process that asked last.
+    pid: u32,
     /// It is not in the table any more: another must take its place.
     is_gone: bool,
 }
@@ -95,15 +99,36 @@ impl Locks {
         self.owners.len()
     }
 
-    /// All ranges in a fixed order: node, owner, kind, range. Nothing may be under way.
-    pub(super) fn all(&self) -> Vec<(u64, u64, LockKind, Range)> {
+    /// All ranges in a fixed order: node, owner, range. Nothing may be under way.
+    pub(super) fn all(&self) -> Vec<LockRequest> {
         let mut all = Vec::new();
         for ((node, owner), held) in &self.owners {
             let held = lock(held);
-            all.extend(held.ranges.iter().map(|(k, r)| (*node, *owner, *k, *r)));
+            all.extend(held.ranges.iter().map(|(kind, range)| LockRequest {
+                node: *node,
+                fh: 0,
+                owner: *owner,
+                pid: held.pid,
+                range: *range,
+                kind: *kind,
+                flock: false,
+            }));
         }
-        all.sort_by_key(|(node, owner, _, range)| (*node, *owner, range.first));
+        all.sort_by_key(|lock| (lock.node, lock.owner, lock.range.first));
         all
+    }
+
+    /// The process of this guest that holds what is in another owner's way; 0 if it is none, or if that owner is busy.
+    fn holder(&self, wanted: &LockRequest, held: (LockKind, Range)) -> u32 {
+        let others = self
+            .owners
+            .iter()
+            .filter(|((node, owner), _)| *node == wanted.node && *owner != wanted.owner);
+        let mut pids = others.filter_map(|(_, owner)| {
+            let owner = owner.try_lock().ok()?;
+            owner.ranges.contains(&held).then_some(owner.pid)
+        });
+        pids.next().unwrap_or(0)
     }
 }
 
@@ -116,19 +141,20 @@ impl Server {
             .owners
             .get(&(wanted.node, wanted.owner))
             .cloned();
-        let owner = owner.as_deref().map(lock);
+        let own = owner.as_deref().map(lock);
         // By the owner's own description, or its own locks would be in its way.
-        let file = match owner.as_ref().and_then(|owner| owner.file.as_ref()) {
+        let file = match own.as_ref().and_then(|owner| owner.file.as_ref()) {
             Some(own) => own.as_fd(),
             None => file.as_fd(),
         };
-        let (kind, range) = host::conflict(file, wanted.kind, wanted.range)?
-            .unwrap_or((LockKind::Unlock, wanted.range));
+        let held = host::conflict(file, wanted.kind, wanted.range)?;
+        drop(own);
+        let pid = held.map_or(0, |held| self.locks().holder(&wanted, held));
+        let (kind, range) = held.unwrap_or((LockKind::Unlock, wanted.range));
         self.out.u64(u64::try_from(range.first).unwrap_or(0));
         self.out.u64(u64::try_from(range.last).unwrap_or(0));
         self.out.u32(kind.raw());
-        // Who holds it is not a process of this guest, as far as is known.
-        self.out.u32(0);
+        self.out.u32(pid);
         Ok(Answer::Payload)
     }
 
@@ -212,6 +238,7 @@ impl Server {
         };
         host::lock_range(file.as_fd(), wanted.kind, wanted.range)?;
         set_range(&mut owner.ranges, wanted.kind, wanted.range);
+        owner.pid = wanted.pid;
         Ok(())
     }
 

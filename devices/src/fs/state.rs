@@ -80,8 +80,10 @@ pub struct HandleState {
 pub struct RangeLockState {
     /// The node.
     pub node: u64,
-    /// The guest's number for the process.
+    /// The guest's name for who holds its locks.
     pub owner: u64,
+    /// The process, as the guest numbers it.
+    pub pid: u32,
     /// 0 shared, 1 exclusive.
     pub kind: u32,
     /// The first byte.
@@ -106,8 +108,10 @@ pub struct WaitingState {
     pub node: u64,
     /// The handle.
     pub handle: u64,
-    /// The guest's number for the process.
+    /// The guest's name for who holds its locks.
     pub owner: u64,
+    /// The process, as the guest numbers it.
+    pub pid: u32,
     /// 0 shared, 1 exclusive.
     pub kind: u32,
     /// The first byte.
@@ -159,12 +163,13 @@ pub(super) fn save(config: &FsConfig, server: &Server, waiting: &Waiting) -> FsS
         flags: handle.flags,
         flock: handle.flock.map(LockKind::raw),
     };
-    let lock = |(node, owner, kind, range): (u64, u64, LockKind, Range)| RangeLockState {
-        node,
-        owner,
-        kind: kind.raw(),
-        first: range.first,
-        last: range.last,
+    let lock = |lock: LockRequest| RangeLockState {
+        node: lock.node,
+        owner: lock.owner,
+        pid: lock.pid,
+        kind: lock.kind.raw(),
+        first: lock.range.first,
+        last: lock.range.last,
     };
     FsState {
         config: config.clone(),
@@ -188,6 +193,7 @@ fn save_waiter(waiter: &Waiter) -> WaitingState {
         node: waiter.lock.node,
         handle: waiter.lock.fh,
         owner: waiter.lock.owner,
+        pid: waiter.lock.pid,
         kind: waiter.lock.kind.raw(),
         first: waiter.lock.range.first,
         last: waiter.lock.range.last,
@@ -223,6 +229,7 @@ pub(super) fn restore(state: &FsState, server: &mut Server) -> Result<(), FsRest
             node: saved.node,
             fh: 0,
             owner: saved.owner,
+            pid: saved.pid,
             range: Range {
                 first: saved.first,
                 last: saved.last,
@@ -319,6 +326,7 @@ pub(super) fn restore_waiting(
             node: saved.node,
             fh: saved.handle,
             owner: saved.owner,
+            pid: saved.pid,
             range: Range {
                 first: saved.first,
                 last: saved.last,

@@ -25,9 +25,14 @@ fn args(fh: u64, owner: u64, (first, last): (u64, u64), kind: u32, flock: bool) 
         .u64(first)
         .u64(last)
         .u32(kind)
-        .u32(0)
+        .u32(pid(owner))
         .u32(flock.into())
         .u32(0)
+}
+
+/// The process that asks for an owner's locks.
+fn pid(owner: u64) -> u32 {
+    u32::try_from(owner).unwrap() + 1000
 }
 
 /// A file with two handles.
@@ -77,10 +82,20 @@ fn conflicts_are_shown() {
     let mut get = |owner| {
         let args = args(two, owner, ALL, READ, false);
         let reply = client.call(op::GETLK, file, &args).unwrap();
-        (u64_at(&reply, 0), u64_at(&reply, 8), u32_at(&reply, 16))
+        let (first, last) = (u64_at(&reply, 0), u64_at(&reply, 8));
+        (first, last, u32_at(&reply, 16), u32_at(&reply, 20))
     };
-    assert_eq!(get(2), (10, 19, WRITE));
-    assert_eq!(get(1), (0, ALL.1, UNLOCK));
+    // With the process that asked for the lock.
+    assert_eq!(get(2), (10, 19, WRITE, pid(1)));
+    assert_eq!(get(1), (0, ALL.1, UNLOCK, 0));
+    // A lock of the host's, which is no process of the guest.
+    let host = std::fs::File::options()
+        .write(true)
+        .open(place.path("file"))
+        .unwrap();
+    let range = Range { first: 0, last: 5 };
+    lock_range(host.as_fd(), LockKind::Write, range).unwrap();
+    assert_eq!(get(1), (0, 5, WRITE, 0));
 }
 
 #[test]
