@@ -294,13 +294,17 @@ pub(crate) fn initramfs_of(code: &[u8]) -> Vec<u8> {
     initramfs_with(&elf(INIT_BASE, code), &[])
 }
 
-/// An initramfs with this file as its init, and programs in `/bin`.
+/// An initramfs with this file as its init, and programs in `/bin`. Programs of the host run, too, once its `/usr` is mounted at `/usr`.
 pub(crate) fn initramfs_with(init: &[u8], programs: &[(&str, &[u8])]) -> Vec<u8> {
     let mut cpio = Vec::new();
-    for directory in ["dev", "proc", "sys", "bin", "mnt"] {
+    for directory in ["dev", "proc", "sys", "bin", "mnt", "tmp", "usr"] {
         entry(&mut cpio, directory, 0o040_755, (0, 0), &[]);
     }
     entry(&mut cpio, "dev/console", 0o020_600, (5, 1), &[]);
+    for name in ["lib", "lib64"] {
+        let there = format!("usr/{name}");
+        entry(&mut cpio, name, 0o120_777, (0, 0), there.as_bytes());
+    }
     for (name, program) in programs {
         entry(
             &mut cpio,

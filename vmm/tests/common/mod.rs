@@ -4,14 +4,17 @@
 
 pub(crate) mod fuse;
 pub(crate) mod guest;
+pub(crate) mod linux;
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use hull_vm_api::{Client, ExitCause};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -61,6 +64,11 @@ fn program() -> std::ffi::OsString {
 
 /// A TAP device with several queues.
 pub(crate) const QUEUES: &str = "hulltapq";
+/// Who says nothing for so long is stuck, however slow the host is.
+const SILENCE: Timespec = Timespec {
+    tv_sec: 300,
+    tv_nsec: 0,
+};
 /// How many devices [`Vm::every_device`] makes.
 pub(crate) const EVERY_DEVICE: u32 = 9;
 
@@ -269,6 +277,17 @@ impl Running {
         }
     }
 
+    /// What comes on standard output before this text, which is taken away, too.
+    pub(crate) fn output_until(&mut self, text: &str) -> String {
+        let stdout = self.0.as_mut().unwrap().stdout.as_mut().unwrap();
+        let (mut seen, found) = read_text(stdout, text);
+        let kept = seen.len() - if found { text.len() } else { 0 };
+        seen.truncate(kept);
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        assert!(found, "it ended, or is stuck, without {text:?}: {seen}");
+        seen
+    }
+
     /// Reads standard error until this text was there.
     pub(crate) fn await_log(&mut self, text: &str) {
         let stderr = self.0.as_mut().unwrap().stderr.as_mut().unwrap();
@@ -291,22 +310,29 @@ impl Running {
     }
 }
 
-fn await_text(from: &mut impl Read, text: &str) {
+fn await_text(from: &mut (impl Read + AsFd), text: &str) {
     assert!(find_text(from, text), "it ended without {text:?}");
 }
 
 /// Reads up to the end of a text; false if it ends without.
-fn find_text(from: &mut impl Read, text: &str) -> bool {
+fn find_text(from: &mut (impl Read + AsFd), text: &str) -> bool {
+    read_text(from, text).1
+}
+
+/// What there is up to the end of a text, and whether that is where it ends.
+fn read_text(from: &mut (impl Read + AsFd), text: &str) -> (Vec<u8>, bool) {
     let mut seen = Vec::new();
     // Unbuffered: what comes afterwards is somebody else's.
     let mut byte = [0];
     while !seen.ends_with(text.as_bytes()) {
-        if from.read(&mut byte).unwrap() == 0 {
-            return false;
+        let mut wanted = [PollFd::new(from, PollFlags::IN)];
+        let stuck = poll(&mut wanted, Some(&SILENCE)).unwrap() == 0;
+        if stuck || from.read(&mut byte).unwrap() == 0 {
+            return (seen, false);
         }
         seen.extend(byte);
     }
-    true
+    (seen, true)
 }
 
 impl Drop for Running {

@@ -1,0 +1,11 @@
+//! The devices of a real process as a real Linux finds them: its own drivers, file systems and programs, and what the host sees of it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod disk;
+mod files;
+mod share;
+mod shell;
+mod small;
+mod tree;
