@@ -16,6 +16,14 @@ use crate::{paths, process};
 /// What a kind of thread calls or may call.
 type Calls = BTreeMap<String, BTreeSet<String>>;
 
+/// A process has one tracer, and these tests are it.
+const TRACERS: [&str; 4] = [
+    "code_in_any_thread",
+    "a_shares_thread_finds",
+    "a_violation_ends",
+    "a_user_without_rights",
+];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The tests of `hull-vmm` that are run, such as `devices`; all if none is named
@@ -38,26 +46,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     let mut tests = Command::new("cargo");
-    tests.args(["test", "--package", "hull-vmm", "--quiet"]);
+    tests.args(["test", "--package", "hull-vmm", "--quiet", "--no-fail-fast"]);
     for test in &args.tests {
         tests.args(["--test", test]);
     }
-    // A process has one tracer, and these tests are it.
-    tests.args([
-        "--",
-        "--skip",
-        "code_in_any_thread",
-        "--skip",
-        "a_shares_thread_finds",
-    ]);
-    tests.args([
-        "--skip",
-        "a_violation_ends",
-        "--skip",
-        "a_user_without_rights",
-    ]);
-    process::run(tests.env("HULL_VMM_WRAPPER", &wrapper))
-        .context("the tests fail under strace (install it with: apt-get install strace)")?;
+    tests.arg("--");
+    for test in TRACERS {
+        tests.args(["--skip", test]);
+    }
+    let ended = tests.env("HULL_VMM_WRAPPER", &wrapper).status();
+    if !ended.context("cannot start cargo test")?.success() {
+        println!("Some tests fail under strace: what they alone call is among the unused");
+    }
 
     let allowed = lists(&program)?;
     let made = read(&traces)?;
