@@ -5,6 +5,7 @@ mod common;
 
 mod disk;
 mod files;
+mod posix;
 mod share;
 mod shell;
 mod small;
