@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod balloon;
 mod disk;
 mod files;
 mod posix;
@@ -10,3 +11,4 @@ mod share;
 mod shell;
 mod small;
 mod tree;
+mod vsock;

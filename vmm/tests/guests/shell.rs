@@ -115,8 +115,35 @@ impl Guest {
         (status.expect("a status"), output)
     }
 
+    /// Waits until a script prints this.
+    pub(crate) fn await_line(&mut self, line: &str) {
+        self.running.output_until(&format!("{line}\n"));
+    }
+
+    /// Waits until a script prints this; the number that stands behind it.
+    pub(crate) fn line(&mut self, begin: &str) -> usize {
+        self.running.output_until(begin);
+        let number = self.running.output_until("\n");
+        number.parse().expect("a number")
+    }
+
+    /// How many descriptors the machine's process has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let all = fs::read_dir(format!("/proc/{}/fd", self.running.machine()));
+        all.unwrap().count()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.vm.path(name)
+    }
+
+    /// What is resident of the machine's process, in MiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.running.machine());
+        let status = fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() >> 10
     }
 
     /// The machine's directory goes with what this returns.
@@ -132,7 +159,7 @@ impl Guest {
 pub(crate) fn await_that(what: &str, mut done: impl FnMut() -> bool) {
     let since = std::time::Instant::now();
     while !done() {
-        assert!(since.elapsed().as_secs() < 300, "never: {what}");
+        assert!(since.elapsed().as_secs() < 600, "never: {what}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
