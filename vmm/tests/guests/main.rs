@@ -6,6 +6,8 @@ mod common;
 mod balloon;
 mod disk;
 mod files;
+mod hotplug;
+mod pmem;
 mod posix;
 mod share;
 mod shell;

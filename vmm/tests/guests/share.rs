@@ -3,10 +3,57 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use crate::common::no_kvm;
 use crate::shell::Machine;
 use crate::tree;
+
+#[test]
+fn a_tree_of_1000_files_is_unpacked_and_is_the_same_on_the_host() {
+    if no_kvm() {
+        return;
+    }
+    let machine = Machine::new(1, 192).programs_of_the_host();
+    let (given, work) = (machine.path("given"), machine.path("work"));
+    for directory in [&given, &work] {
+        fs::create_dir(directory).unwrap();
+    }
+    tree::make(&machine.path("tree"));
+    let mut tar = Command::new("tar");
+    tar.arg("--directory").arg(machine.path("tree"));
+    tar.arg("-cf").arg(given.join("tree.tar")).arg(".");
+    assert!(tar.status().unwrap().success(), "{tar:?}");
+    let mut guest = machine
+        .share("given", &given, true)
+        .share("work", &work, false)
+        .boot();
+    guest.sh("
+        mkdir /given /work
+        mount -t virtiofs given /given
+        mount -t virtiofs work /work
+        mount -t virtiofs usr /usr
+    ");
+    guest.sh("/usr/bin/tar --numeric-owner -xpf /given/tree.tar -C /work");
+    let (wanted, found) = (tree::read(&guest.path("tree")), tree::read(&work));
+    assert_eq!(wanted.len(), tree::ENTRIES);
+    for (name, entry) in &wanted {
+        assert_eq!(found.get(name), Some(entry), "{}", name.display());
+    }
+    assert_eq!(found.len(), wanted.len());
+    // The guest sees the same, not only what it remembers of it.
+    let count = "
+        umount /work
+        mount -t virtiofs work /work
+        find /work -mindepth 1 | wc -l
+    ";
+    assert_eq!(guest.sh(count), format!("{}\n", tree::ENTRIES));
+    let compare = "/usr/bin/tar --numeric-owner -df /given/tree.tar -C /work";
+    assert_eq!(guest.sh(compare), "");
+    guest.sh("rm -r /work/*");
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
+    guest.power_off();
+}
 
 #[test]
 fn both_sides_see_what_the_other_does_and_nothing_leads_out() {

@@ -1,0 +1,68 @@
+//! Files as memory of the guest: a file system on them needs no page cache of its own.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::common::no_kvm;
+use crate::files::{check_ext4, ext4, read_ext4};
+use crate::shell::Machine;
+
+#[test]
+fn file_systems_are_mounted_from_memory_of_one_file_and_of_several() {
+    if no_kvm() {
+        return;
+    }
+    let machine = Machine::new(1, 128);
+    let content = machine.path("content");
+    fs::create_dir(&content).unwrap();
+    let text: String = (0..100_000).map(|line| format!("{line}\n")).collect();
+    fs::write(content.join("text"), &text).unwrap();
+    let (whole, written) = (machine.path("whole"), machine.path("written"));
+    ext4(&whole, 16, &content);
+    ext4(&written, 16, &content);
+    // The parts are of no particular sizes, but whole pages, so that each begins where the one before ends.
+    let image = fs::read(&whole).unwrap();
+    let (first, rest) = image.split_at(5 * 4096);
+    let (second, third) = rest.split_at(1 << 20);
+    let parts = [("first", first), ("second", second), ("third", third)];
+    let parts = parts.map(|(name, bytes)| {
+        fs::write(machine.path(name), bytes).unwrap();
+        machine.path(name)
+    });
+    let pmem = json!([
+        { "id": "parts", "parts": parts, "read_only": true },
+        { "id": "written", "path_on_host": written },
+    ]);
+    let mut guest = machine.set("/pmem", pmem).boot();
+    let mounted = guest.sh("
+        mkdir /fixed /written
+        mount -t ext4 -o ro,dax=always /dev/pmem0 /fixed
+        mount -t ext4 -o dax=always /dev/pmem1 /written
+        grep -c dax=always /proc/mounts
+        cmp /fixed/text /written/text && wc -c </fixed/text
+    ");
+    assert_eq!(mounted, format!("2\n{}\n", text.len()));
+    // The guest has no second copy of what it reads.
+    let cached = "awk '/^Cached/ { print $2 }' /proc/meminfo";
+    let before: u64 = guest.sh(cached).trim().parse().unwrap();
+    guest.sh("cat /fixed/text >/dev/null");
+    let after: u64 = guest.sh(cached).trim().parse().unwrap();
+    assert!(after < before + 256, "{before} KiB, {after} KiB");
+
+    guest.sh("
+        sed s/7/seven/g /fixed/text >/written/changed
+        head -c 100000 /written/text >/written/shorter
+        sync
+    ");
+    let changed = text.replace('7', "seven");
+    assert!(read_ext4(&written, "changed") == changed);
+    assert!(read_ext4(&written, "shorter") == text[..100_000]);
+    let refused =
+        "mount -o remount,rw /fixed 2>/dev/null || echo x 2>/dev/null >/dev/pmem0 || echo refused";
+    assert_eq!(guest.sh(refused), "refused\n");
+    guest.sh("umount /written /fixed");
+    let _vm = guest.power_off();
+    check_ext4(&written);
+    assert!(fs::read(&parts[0]).unwrap() == first);
+}
