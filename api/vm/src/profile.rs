@@ -61,6 +61,8 @@ pub enum Instruction {
     Movups,
     Swapgs,
     Clflush,
+    Clflushopt,
+    Clwb,
     Cmpxchg16b,
     Popcnt,
     Movbe,
@@ -114,7 +116,7 @@ pub struct Costs {
 /// Features that Linux must not use if an instruction fails, by their names for `clearcpuid=`. XSAVE and XRSTOR in their
 /// plain form are not among them: where KVM gives up at them the VMM carries them out. Nor are AVX and what is wider:
 /// programs have them whatever their kernel does, so it must know them, to save and restore their registers.
-const FEATURES: [(Instruction, &str); 21] = [
+const FEATURES: [(Instruction, &str); 23] = [
     (Instruction::Popcnt, "popcnt"),
     (Instruction::Cmpxchg16b, "cx16"),
     (Instruction::Xsetbv, "xsave"),
@@ -136,6 +138,8 @@ const FEATURES: [(Instruction, &str); 21] = [
     (Instruction::Rdtscp, "rdtscp"),
     (Instruction::Rdrand, "rdrand"),
     (Instruction::Rdseed, "rdseed"),
+    (Instruction::Clflushopt, "clflushopt"),
+    (Instruction::Clwb, "clwb"),
 ];
 /// What Linux hides by itself when XSAVE is hidden.
 const WITH_XSAVE: [&str; 4] = ["xsaveopt", "xsavec", "xsaves", "pku"];

@@ -66,7 +66,7 @@ use Register::{Eax, Ebx, Ecx, Edx};
 const XSAVE_FEATURE: Option<Feature> = Some((1, 0, Ecx, 26));
 
 /// Memory operands are `[rsi]`, 4 KiB of zeroes.
-const TRIALS: [Trial; 29] = [
+const TRIALS: [Trial; 31] = [
     trial(I::Int3, None, Nothing, &[0xcc]),
     trial(I::Fwait, None, Nothing, &[0x9b]),
     trial(I::Fxsave, None, Nothing, &[0x0f, 0xae, 0x06]),
@@ -77,6 +77,18 @@ const TRIALS: [Trial; 29] = [
         Some((1, 0, Edx, 19)),
         Nothing,
         &[0x0f, 0xae, 0x3e],
+    ),
+    trial(
+        I::Clflushopt,
+        Some((7, 0, Ebx, 23)),
+        Nothing,
+        &[0x66, 0x0f, 0xae, 0x3e],
+    ),
+    trial(
+        I::Clwb,
+        Some((7, 0, Ebx, 24)),
+        Nothing,
+        &[0x66, 0x0f, 0xae, 0x36],
     ),
     trial(
         I::Cmpxchg16b,

