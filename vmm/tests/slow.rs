@@ -4,11 +4,12 @@
 mod common;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use common::fuse::{QUICK, SLOW, SlowFiles};
 use common::guest::{Code, Driven, WINDOW};
-use common::{Configured, Running, Vm, no_kvm};
+use common::{Configured, Running, Vm, fifo, no_kvm};
 use hull_vm_api::config::{DriveUpdate, HostPath};
 use hull_vm_api::{Client, ExitCause, Stage};
 use serde_json::{Value, json};
@@ -171,11 +172,18 @@ fn a_vcpu_that_resets_a_disk_which_does_not_answer_can_be_paused() {
     let Some(files) = (!no_kvm()).then(SlowFiles::mount).flatten() else {
         return;
     };
-    // Whoever resets it has its buffers back, so the guest waits until the disk is done with them.
-    let guest = two_disks(|code, slow| slow.reset(code).await_byte(WINDOW + 0x70, 0));
+    // Whoever resets it has its buffers back, so the guest waits until the disk is done with them. What the disk has not begun
+    // by then is never done: so the guest waits before that, too.
+    let guest = two_disks(|code, slow| {
+        let code = slow.reset(code.await_key());
+        code.await_byte(WINDOW + 0x70, 0)
+    });
     for engine in ["Sync", "Async"] {
         let vm = with_disks(&files, &guest, engine);
-        others_go_on(&files, &vm, |_| {});
+        let keys = fifo(&vm, "keys");
+        let path = vm.path("keys");
+        let vm = vm.set("/serial/serial_in_path", json!(path));
+        others_go_on(&files, &vm, |_| (&keys).write_all(b"r").unwrap());
     }
 }
 

@@ -7,10 +7,14 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
+
+/// Bounds a wait for what never comes; says nothing of speed.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const LOOKUP: u32 = 1;
 const FORGET: u32 = 2;
@@ -130,11 +134,12 @@ impl SlowFiles {
     /// Waits until somebody waits for an answer.
     pub(crate) fn await_held(&self) {
         let inner = self.state.lock();
-        let held = self
+        let (_inner, waited) = self
             .state
             .changed
-            .wait_while(inner, |inner| inner.held.is_empty());
-        drop(held.unwrap());
+            .wait_timeout_while(inner, PATIENCE, |inner| inner.held.is_empty())
+            .unwrap();
+        assert!(!waited.timed_out(), "nobody asked for the slow file");
     }
 
     /// Everybody gets an answer.

@@ -88,6 +88,14 @@ impl Code {
         text.bytes().fold(self, |code, byte| code.out(0x3f8, byte))
     }
 
+    /// Waits for a key on COM1.
+    pub(crate) fn await_key(self) -> Self {
+        // mov dx, 0x3fd; again: in al, dx; test al, 1; jz again; mov dx, 0x3f8; in al, dx
+        self.bytes(&[
+            0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 1, 0x74, 0xfb, 0x66, 0xba, 0xf8, 0x03, 0xec,
+        ])
+    }
+
     /// Waits until a byte has a value.
     pub(crate) fn await_byte(self, address: u32, value: u8) -> Self {
         self.bytes(&[0x80, 0x3c, 0x25]) // again: cmp byte [address], value
