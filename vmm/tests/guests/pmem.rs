@@ -50,17 +50,8 @@ fn file_systems_are_mounted_from_memory_of_one_file_and_of_several() {
     let after: u64 = guest.sh(cached).trim().parse().unwrap();
     assert!(after < before + 256, "{before} KiB, {after} KiB");
 
-    guest.sh("
-        sed s/7/seven/g /fixed/text >/written/changed
-        head -c 100000 /written/text >/written/shorter
-        sync
-    ");
-    let changed = text.replace('7', "seven");
-    assert!(read_ext4(&written, "changed") == changed);
-    assert!(read_ext4(&written, "shorter") == text[..100_000]);
-    let refused =
-        "mount -o remount,rw /fixed 2>/dev/null || echo x 2>/dev/null >/dev/pmem0 || echo refused";
-    assert_eq!(guest.sh(refused), "refused\n");
+    guest.sh("echo some words >/written/words; sync");
+    assert_eq!(read_ext4(&written, "words"), "some words\n");
     guest.sh("umount /written /fixed");
     let _vm = guest.power_off();
     check_ext4(&written);
