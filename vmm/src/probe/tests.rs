@@ -68,7 +68,7 @@ fn the_profile_of_this_host_agrees_with_itself() {
     assert!(profile.kernel_instructions_per_second > 0);
     assert!(profile.user_instructions_per_second > 0);
     assert!(profile.costs.out_kernel.is_some());
-    assert_eq!(profile.instructions.len(), 29);
+    assert_eq!(profile.instructions.len(), 31);
     if profile.backend != Backend::Emulated {
         // A processor does what its manual says.
         let failing = profile
