@@ -20,9 +20,6 @@ use crate::rate::RateConfig;
 pub use counters::SerialCounters;
 use lines::Lines;
 
-/// How many ports it has on the bus.
-pub const SERIAL_SIZE: u64 = 8;
-
 /// Registers: data, interrupt enable and line status.
 const DATA: u8 = 0;
 const INTERRUPT_ENABLE: u8 = 1;
