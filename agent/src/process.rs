@@ -67,11 +67,13 @@ impl Process {
         if self.ended.is_some() {
             return;
         }
-        let _ = signal::send(self.pid, number);
+        // Looked at before, and not after: a program that takes the signal into its hands just then would never see it.
         let first = matches!(self.place, Place::NewContainer { init: false });
         if first && ends_by_default(number) && spared(self.pid, number, places) {
             self.killed_for = Some(number);
             let _ = signal::send(self.pid, SIGKILL);
+        } else {
+            let _ = signal::send(self.pid, number);
         }
     }
 

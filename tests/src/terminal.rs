@@ -9,8 +9,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, Signal, ioctl_tiocsctty, kill_process, setsid};
+use rustix::process::{Pid, PidfdFlags, Signal, ioctl_tiocsctty, kill_process, pidfd_open, setsid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -50,7 +51,11 @@ impl Terminal {
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
 
         let keyboard = File::from(keyboard);
-        let screen = read_all(keyboard.try_clone().expect("a descriptor"));
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let screen = read_all(
+            keyboard.try_clone().expect("a descriptor"),
+            process.expect("a descriptor of the program"),
+        );
         Self {
             child,
             keyboard,
@@ -89,7 +94,7 @@ impl Terminal {
     /// Waits until `text` was printed, and forgets all up to its end.
     ///
     /// # Panics
-    /// When it did not come within [`PATIENCE`].
+    /// When it did not come within [`PATIENCE`], or the program ended without.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -137,7 +142,7 @@ impl Terminal {
             panic!("not finished after {PATIENCE:?}: {}", self.text());
         }
         let status = self.child.wait().expect("a child can be waited for");
-        while let Ok(data) = self.screen.try_recv() {
+        while let Ok(data) = self.screen.recv() {
             self.seen.extend(data);
         }
         status
@@ -175,13 +180,22 @@ fn controlled_by_stdin(command: &mut Command) {
     unsafe { command.pre_exec(become_leader) };
 }
 
-fn read_all(mut screen: File) -> Receiver<Vec<u8>> {
+/// Reads what is printed until the program has ended. The terminal itself does not end: the test has it open, too.
+fn read_all(mut screen: File, process: OwnedFd) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while let Ok(count) = screen.read(&mut buffer) {
-            if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
+        loop {
+            let mut ready = [
+                PollFd::new(&screen, PollFlags::IN),
+                PollFd::new(&process, PollFlags::IN),
+            ];
+            if poll(&mut ready, None).is_err() || ready[0].revents().is_empty() {
                 break;
+            }
+            match screen.read(&mut buffer) {
+                Ok(count) if count > 0 && sender.send(buffer[..count].to_vec()).is_ok() => {}
+                _ => break,
             }
         }
     });

@@ -69,9 +69,9 @@ fn control_c_reaches_the_program_and_the_terminal_survives_a_killed_machine() {
     home.assert_clean();
 }
 
-/// A terminal with a container that has it, once its program said `up`.
-fn started(home: &Home, program: &str) -> Terminal {
-    let script = format!("echo u''p; {program}");
+/// A terminal with a container that has it, once its program made ready and said `up`.
+fn started(home: &Home, make_ready: &str, program: &str) -> Terminal {
+    let script = format!("{make_ready}; echo u''p; {program}");
     let args = ["run", "-it", "--rm", "busybox", "sh", "-c", &script];
     let mut terminal = Terminal::start(&mut home.hull(&args), 24, 80);
     terminal.wait_for("up");
@@ -86,13 +86,13 @@ fn signals_to_the_client_end_the_program_and_the_terminal_is_put_right() {
     }
     let home = Home::with_image("busybox");
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let mut terminal = started(&home, "exec sleep 1000");
+        let mut terminal = started(&home, ":", "exec sleep 1000");
         terminal.signal(signal);
         assert_eq!(terminal.finish(), code, "{}", terminal.text());
         assert!(terminal.is_cooked(), "after {signal:?}");
     }
     // Keys are the program's, so an interrupt of the client comes from elsewhere; the second one ends the machine.
-    let mut terminal = started(&home, "trap 'echo deaf' INT; while :; do sleep 1; done");
+    let mut terminal = started(&home, "trap 'echo deaf' INT", "while :; do sleep 1; done");
     terminal.signal(Signal::INT);
     terminal.wait_for("deaf");
     terminal.signal(Signal::INT);

@@ -56,6 +56,39 @@ impl Counts {
     }
 }
 
+/// What failed tests said, to be told once more at the end: their own output is long past then.
+#[derive(Debug, Default)]
+struct Recap {
+    lines: Vec<String>,
+    inside: bool,
+}
+
+impl Recap {
+    /// Takes one line that is shown.
+    fn take(&mut self, line: &str) {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            self.inside = true;
+        } else if line == "stack backtrace:"
+            || line == "failures:"
+            || line.starts_with("test result:")
+        {
+            self.inside = false;
+        }
+        if self.inside {
+            self.lines.push(line.to_owned());
+        }
+    }
+
+    fn print(&self) {
+        if !self.lines.is_empty() {
+            println!("what failed, once more:");
+        }
+        for line in &self.lines {
+            println!("{line}");
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     kernel::run(&kernel::Args::default())?;
     agent::run(&agent::Args::default())?;
@@ -70,7 +103,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ]))?;
 
     let mut counts = Counts::default();
-    let ok = cargo_test(args, &mut counts)?;
+    let mut recap = Recap::default();
+    let ok = cargo_test(args, &mut counts, &mut recap)?;
     if !ok && counts.failed == 0 {
         counts.failed = 1; // a test program did not build, or died without a result
     }
@@ -86,6 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(paths::root().join("target"))?;
     fs::write(&file, format!("{summary}\n"))
         .with_context(|| format!("cannot write {}", file.display()))?;
+    recap.print();
     println!("{summary}");
     if counts.failed > 0 {
         bail!("{} failed", counts.failed);
@@ -94,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs `cargo test`, shows what a person wants to see of its output, and counts.
-fn cargo_test(args: &Args, counts: &mut Counts) -> Result<bool> {
+fn cargo_test(args: &Args, counts: &mut Counts, recap: &mut Recap) -> Result<bool> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--no-fail-fast", "--quiet", "--"]);
     command.args(["--show-output", "--format=pretty"]);
@@ -129,6 +164,7 @@ fn cargo_test(args: &Args, counts: &mut Counts) -> Result<bool> {
         }
         if (!hidden || skipped) && !line.is_empty() {
             println!("{line}");
+            recap.take(&line);
         }
     }
     Ok(child.wait()?.success())
