@@ -32,6 +32,10 @@ pub struct Fs {
     memory: Option<GuestMemory>,
     /// How many requests of each queue threads have.
     busy: Vec<usize>,
+    /// How many requests were taken.
+    taken: u64,
+    /// Those among them that threads have and that close a file: which, and what they close.
+    closing: Vec<(u64, u64)>,
     /// A thread tries locks again.
     retries: bool,
     /// Requests that were to be given up while a thread had them.
@@ -59,6 +63,8 @@ impl Fs {
             waiting: Waiting::new()?,
             worker: Worker::default(),
             memory: None,
+            taken: 0,
+            closing: Vec::new(),
             retries: false,
             interrupted: Vec::new(),
             spare: Vec::new(),
@@ -118,7 +124,7 @@ impl Fs {
     ) -> u32 {
         match self.server.serve(memory, readable, writable) {
             Served::Done(written) => written,
-            Served::Waits(..) | Served::Interrupts(_) => 0,
+            Served::Waits(..) | Served::Refused(..) | Served::Interrupts(_) => 0,
         }
     }
 
@@ -129,7 +135,12 @@ impl Fs {
         }
         self.retries = true;
         self.server.unlocked.store(false, Ordering::Release);
-        let waiters = std::mem::take(&mut self.waiting.waiters);
+        let mut waiters = std::mem::take(&mut self.waiting.waiters);
+        for waiter in &mut waiters {
+            waiter.last = waiter
+                .order
+                .is_some_and(|order| !self.is_closing(waiter.lock.node, order));
+        }
         let retry = Retry::new(self.server.another(), waiters);
         self.jobs.push_back(Box::new(retry));
     }
@@ -142,17 +153,52 @@ impl Fs {
             self.answer(&waiter, result);
         }
         let interrupted = std::mem::take(&mut self.interrupted);
-        let (given_up, mut waiters): (Vec<_>, Vec<_>) = retry
-            .waiters
-            .into_iter()
-            .partition(|waiter| interrupted.contains(&waiter.unique));
-        for waiter in given_up {
-            self.answer(&waiter, Err(Errno::INTR));
+        let mut waiters = Vec::with_capacity(retry.waiters.len());
+        for waiter in retry.waiters {
+            if interrupted.contains(&waiter.unique) {
+                self.answer(&waiter, Err(Errno::INTR));
+            } else if waiter.last || (waiter.order.is_some() && self.worker.is_stopped()) {
+                self.refuse(&waiter);
+            } else {
+                waiters.push(waiter);
+            }
         }
         // Those that came meanwhile are behind.
         waiters.append(&mut self.waiting.waiters);
         self.waiting.waiters = waiters;
         self.waiting.arm(hope);
+        self.retry_last();
+    }
+
+    /// Whether a request that is older than another closes a file.
+    fn is_closing(&self, node: u64, order: u64) -> bool {
+        let mut closing = self.closing.iter();
+        closing.any(|(older, closes)| *older < order && *closes == node)
+    }
+
+    /// Has those tried for the last time whose file nobody closes any more.
+    fn retry_last(&mut self) {
+        let mut waiters = self.waiting.waiters.iter();
+        let is_due = waiters.any(|waiter| {
+            waiter
+                .order
+                .is_some_and(|order| !self.is_closing(waiter.lock.node, order))
+        });
+        if is_due {
+            self.retry();
+        }
+    }
+
+    /// Those that do not wait for a lock get no other chance while the device is stopped.
+    fn refuse_all(&mut self) {
+        let waiters = std::mem::take(&mut self.waiting.waiters);
+        let (refused, waiters): (Vec<_>, Vec<_>) = waiters
+            .into_iter()
+            .partition(|waiter| waiter.order.is_some());
+        self.waiting.waiters = waiters;
+        for waiter in refused {
+            self.refuse(&waiter);
+        }
     }
 
     /// Gives up a request that waits.
@@ -169,6 +215,12 @@ impl Fs {
             }
             None => {}
         }
+    }
+
+    /// Someone else has the lock, and the guest does not want to wait.
+    fn refuse(&mut self, waiter: &Waiter) {
+        self.server.counters.error_count.count();
+        self.answer(waiter, Err(Errno::AGAIN));
     }
 
     /// Answers a request that waited.
@@ -201,13 +253,18 @@ impl Fs {
                 self.give_back(queue, chain, 0);
                 self.interrupt(unique);
             }
+            Served::Refused(unique, lock) => {
+                let mut waiter = Waiter::of(errand, unique, lock);
+                let has_chance = self.waiting.has_room() && !self.worker.is_stopped();
+                if has_chance && self.is_closing(lock.node, errand.order) {
+                    waiter.order = Some(errand.order);
+                    self.waiting.waiters.push(waiter);
+                } else {
+                    self.refuse(&waiter);
+                }
+            }
             Served::Waits(unique, lock) => {
-                let waiter = Waiter {
-                    queue,
-                    chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),
-                    unique,
-                    lock,
-                };
+                let waiter = Waiter::of(errand, unique, lock);
                 if self.waiting.has_room() {
                     self.server.counters.lock_wait_count.count();
                     self.waiting.waiters.push(waiter);
@@ -253,7 +310,9 @@ impl VirtioDevice for Fs {
 
     fn stop(&mut self) -> Vec<QueueState> {
         self.waiting.disarm();
-        self.worker.stop()
+        let states = self.worker.stop();
+        self.refuse_all();
+        states
     }
 
     fn in_flight(&self) -> usize {
@@ -285,6 +344,11 @@ impl VirtioDevice for Fs {
         });
         if taken {
             *busy += 1;
+            errand.order = self.taken;
+            self.taken += 1;
+            if let Some(node) = errand.closes {
+                self.closing.push((errand.order, node));
+            }
             self.jobs.push_back(errand);
         } else {
             self.spare.push(errand);
@@ -300,6 +364,10 @@ impl VirtioDevice for Fs {
         let job: Box<dyn Any> = job;
         let job = match job.downcast::<Errand>() {
             Ok(errand) => {
+                let closed = errand.closes.is_some();
+                if closed {
+                    self.closing.retain(|(order, _)| *order != errand.order);
+                }
                 self.take_back(&errand);
                 let queue = errand.queue;
                 if let Some(busy) = self.busy.get_mut(usize::from(queue)) {
@@ -308,6 +376,9 @@ impl VirtioDevice for Fs {
                 self.spare.push(errand);
                 if self.server.unlocked.load(Ordering::Acquire) {
                     self.retry();
+                }
+                if closed {
+                    self.retry_last();
                 }
                 return Finished::Queue(queue);
             }

@@ -163,6 +163,7 @@ impl Server {
         match self.lock(&wanted) {
             Ok(()) => Ok(Answer::Payload),
             Err(Errno::AGAIN) if waits => Ok(Answer::Wait(wanted)),
+            Err(Errno::AGAIN) if wanted.flock => Ok(Answer::Refused(wanted)),
             Err(error) => Err(error),
         }
     }

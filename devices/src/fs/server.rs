@@ -43,6 +43,8 @@ pub(super) enum Served {
     Done(u32),
     /// It waits for a lock that someone else has, and is tried again later. The request is named by its `unique`.
     Waits(u64, LockRequest),
+    /// It does not wait for a lock of a whole file that someone else has. It failed, unless that file is just being closed.
+    Refused(u64, LockRequest),
     /// It is done without a reply, and the request with this `unique` should be given up if it waits.
     Interrupts(u64),
 }
@@ -58,6 +60,8 @@ pub(super) enum Answer {
     Silent,
     /// See [`Served::Waits`].
     Wait(LockRequest),
+    /// See [`Served::Refused`].
+    Refused(LockRequest),
     /// See [`Served::Interrupts`].
     Interrupt(u64),
 }
@@ -283,6 +287,7 @@ impl Server {
         match answer {
             Ok(Answer::Silent) => Served::Done(0),
             Ok(Answer::Wait(lock)) => Served::Waits(header.unique, lock),
+            Ok(Answer::Refused(lock)) => Served::Refused(header.unique, lock),
             Ok(Answer::Interrupt(unique)) => Served::Interrupts(unique),
             Err(_) if is_silent(header.opcode) => Served::Done(0),
             Ok(Answer::Payload) => Served::Done(self.reply(target, room, header.unique, Ok(None))),

@@ -347,6 +347,8 @@ pub(super) fn restore_waiting(
             chain: Chain::of_reply(saved.head, writable),
             unique: saved.unique,
             lock,
+            order: None,
+            last: false,
         });
     }
     Ok(())

@@ -5,6 +5,9 @@
 //! intervals up to 128 ms. They are tried in the order in which they came. There is no limit to how long one waits, just as
 //! in fcntl(2); a signal ends it only in guests that send INTERRUPT, which Linux' virtio-fs driver does not.
 //!
+//! A lock of flock(2) may be in the way that is about to go: Linux does not wait for the end of a RELEASE, and another thread may be
+//! faster with the request behind it. So a request that does not wait is tried again until no older one closes the same file.
+//!
 //! There is a limit to how many wait: were all descriptors of a queue taken, no request to unlock could come. Beyond an
 //! eighth of the smallest queue (a request has four buffers or so) it fails with ENOLCK.
 
@@ -18,6 +21,7 @@ use rustix::time::{
 
 use super::config::FsError;
 use super::locks::LockRequest;
+use super::work::Errand;
 use crate::{Chain, Virtqueue};
 
 const SHORTEST: Duration = Duration::from_millis(4);
@@ -30,6 +34,24 @@ pub(super) struct Waiter {
     pub(super) chain: Chain,
     pub(super) unique: u64,
     pub(super) lock: LockRequest,
+    /// It waits for older requests alone that close its file. How old it is itself.
+    pub(super) order: Option<u64>,
+    /// There are no such requests any more, so it is not tried again.
+    pub(super) last: bool,
+}
+
+impl Waiter {
+    pub(super) fn of(errand: &Errand, unique: u64, lock: LockRequest) -> Self {
+        let chain = &errand.chain;
+        Self {
+            queue: errand.queue,
+            chain: Chain::of_reply(chain.head(), chain.writable().to_vec()),
+            unique,
+            lock,
+            order: None,
+            last: false,
+        }
+    }
 }
 
 /// All requests that wait, in the order in which they came.

@@ -2,6 +2,8 @@
 
 use super::server::{Served, Server};
 use super::waiting::Waiter;
+use super::wire::{Header, IN_HEADER, op};
+use crate::iov::Span;
 use crate::{Chain, GuestMemory, Job};
 
 /// One request, on its way to the host and back.
@@ -10,6 +12,10 @@ pub(super) struct Errand {
     pub(super) queue: u16,
     pub(super) chain: Chain,
     pub(super) served: Served,
+    /// How many requests were taken before it.
+    pub(super) order: u64,
+    /// The file that it closes, if that is what it does.
+    pub(super) closes: Option<u64>,
     server: Server,
     memory: Option<GuestMemory>,
 }
@@ -20,6 +26,8 @@ impl Errand {
             queue: 0,
             chain: Chain::new(),
             served: Served::Done(0),
+            order: 0,
+            closes: None,
             server,
             memory: None,
         }
@@ -29,10 +37,19 @@ impl Errand {
     pub(super) fn take(&mut self, queue: u16, memory: &GuestMemory, chain: &Chain) {
         self.queue = queue;
         self.chain.copy_from(chain);
+        self.closes = closes(memory, chain);
         if self.memory.is_none() {
             self.memory = Some(memory.clone());
         }
     }
+}
+
+/// The file that a request closes. It is looked at before its turn, and only for that: what is done is read anew.
+fn closes(memory: &GuestMemory, chain: &Chain) -> Option<u64> {
+    let mut head = [0; IN_HEADER];
+    let copied = Span::all(memory, chain.readable()).copy_out(&mut head);
+    let header = Header::parse(head.get(..copied.ok()?)?)?;
+    (header.opcode == op::RELEASE).then_some(header.node)
 }
 
 impl Job for Errand {

@@ -94,12 +94,26 @@ impl<D: DerefMut<Target = Driver>> Client<D> {
         reply: u64,
         room: usize,
     ) -> u16 {
+        let head = self.add(opcode, node, args, (REQUEST, reply), room);
+        self.driver.kick(1);
+        head
+    }
+
+    /// Puts a request and the place of its reply into the ring, of which the device is not told.
+    pub(super) fn add(
+        &mut self,
+        opcode: u32,
+        node: u64,
+        args: &Args,
+        (at, reply): (u64, u64),
+        room: usize,
+    ) -> u16 {
         let mut request = self.header(opcode, node, args.0.len());
         request.extend(&args.0);
-        self.driver.put(REQUEST, &request);
-        let mut buffers = vec![desc(REQUEST, 40, false)];
+        self.driver.put(at, &request);
+        let mut buffers = vec![desc(at, 40, false)];
         if !args.0.is_empty() {
-            buffers.push(desc(REQUEST + 40, args.0.len(), false));
+            buffers.push(desc(at + 40, args.0.len(), false));
         }
         if room > 0 {
             buffers.push(desc(reply, 16, true));
@@ -109,7 +123,6 @@ impl<D: DerefMut<Target = Driver>> Client<D> {
         }
         let head = self.driver.rings[1].add(&buffers);
         self.waiting.insert(head, (self.unique, reply));
-        self.driver.kick(1);
         head
     }
 

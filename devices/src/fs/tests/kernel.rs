@@ -48,6 +48,9 @@ fn serve(mut server: Server, mut device: &File) {
         let written = match server.serve(&memory, &readable, &writable) {
             Served::Done(written) => written,
             Served::Interrupts(_) => 0,
+            Served::Refused(unique, _) => {
+                server.answer(&memory, &writable, unique, Err(rustix::io::Errno::AGAIN))
+            }
             Served::Waits(unique, lock) => {
                 // The device would set it aside; here there is nothing else to do.
                 while server.lock(&lock).is_err() {

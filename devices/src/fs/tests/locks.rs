@@ -134,6 +134,48 @@ fn the_hosts_locks_count() {
 }
 
 #[test]
+fn a_file_that_is_just_being_closed_is_in_nobodys_way() {
+    let place = Place::new();
+    let (mut client, file, [one, two]) = setup(&place);
+    let set = args(one, 1, ALL, WRITE, true);
+    client.call(op::SETLK, file, &set).unwrap();
+    // Two threads have the requests, and the second one is faster. Linux does not wait for the end of the first one.
+    let close = Args::new().u64(one).u32(0).u32(2).u64(0);
+    let closed = client.add(op::RELEASE, file, &close, (0x1_0000, 0x8000), 16);
+    let other = args(two, 2, ALL, WRITE, true);
+    let locked = client.add(op::SETLK, file, &other, (0x1_1000, 0x9000), 16);
+    let transport = client.driver.transport.clone();
+    let jobs = [(); 2].map(|()| transport.begin_kick(1));
+    let [first, second] = jobs;
+    transport.work(second);
+    assert_eq!(client.driver.rings[1].used(), []);
+    transport.work(first);
+    let mut answered = client.driver.rings[1].used();
+    answered.sort_unstable();
+    let mut wanted = [(closed, 16), (locked, 16)];
+    wanted.sort_unstable();
+    assert_eq!(answered, wanted);
+    assert_eq!(u32_at(&client.driver.get(0x9000, 16), 4), 0);
+    client.waits_no_more(closed);
+    client.waits_no_more(locked);
+
+    // Closing another handle of the file changes nothing for who is refused.
+    let (third, _) = client.open(file, O_RDWR).unwrap();
+    let (fourth, _) = client.open(file, O_RDWR).unwrap();
+    let close = Args::new().u64(third).u32(0).u32(0).u64(0);
+    let closed = client.add(op::RELEASE, file, &close, (0x1_0000, 0x8000), 16);
+    let other = args(fourth, 3, ALL, READ, true);
+    let refused = client.add(op::SETLK, file, &other, (0x1_1000, 0x9000), 16);
+    let [first, second] = [(); 2].map(|()| transport.begin_kick(1));
+    transport.work(second);
+    assert_eq!(client.driver.rings[1].used(), []);
+    transport.work(first);
+    assert_eq!(client.driver.rings[1].used(), [(closed, 16), (refused, 16)]);
+    let error = client.driver.get(0x9000, 16);
+    assert_eq!(u32_at(&error, 4), 0_u32.wrapping_sub(11));
+}
+
+#[test]
 fn who_waits_gets_the_lock_when_it_is_free() {
     let place = Place::new();
     let (mut client, file, [one, two]) = setup(&place);
