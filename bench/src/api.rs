@@ -31,13 +31,13 @@ pub(crate) fn measure(contestants: &Contestants, count: usize, report: &mut Repo
         let mut client = connect(&socket, start)?;
         ask(&mut client)?;
         let ready = start.elapsed();
-        let before = Threads::of(process.0.id())?;
+        let before = Threads::of(process.child.id())?;
         let start = Instant::now();
         for _ in 0..REQUESTS {
             ask(&mut client)?;
         }
         let each = start.elapsed() / REQUESTS;
-        let used = Threads::of(process.0.id())?.since(&before);
+        let used = Threads::of(process.child.id())?.since(&before);
         let cpu = (used.user + used.system) * 1e6 / f64::from(REQUESTS);
         Ok((milliseconds(ready), milliseconds(each) * 1e3, cpu))
     })?;

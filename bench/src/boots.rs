@@ -98,7 +98,7 @@ pub(crate) fn agent(contestants: &Contestants, count: usize, report: &mut Report
             own
         };
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let said = process.0.stderr.take().context("no standard error")?;
+        let said = process.child.stderr.take().context("no standard error")?;
         let mut lines = BufReader::new(said).lines();
         loop {
             let line = lines

@@ -189,6 +189,13 @@ impl Contestants {
         machine: &Machine<'_>,
     ) -> Result<Command> {
         let mut command = Command::new(&contestant.program);
+        let mut machine = machine.clone();
+        // Where KVM emulates guest kernels it cannot do XSAVE, and of all contestants only Hull does it in its place.
+        let is_linux = machine.kernel == self.hull.kernel;
+        if is_linux && contestant.kind != Kind::Hull && !self.kernel_args.is_empty() {
+            machine.args.push_str(" noxsave");
+        }
+        let machine = &machine;
         if contestant.kind == Kind::Qemu {
             qemu(&mut command, machine);
             return Ok(command);

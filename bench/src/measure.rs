@@ -4,10 +4,36 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+/// How long a contestant may take for one sample. The slowest here, a boot on an emulated kernel, takes some twenty seconds.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Kills a process that takes too long, which whoever reads from it sees as its end.
+#[derive(Debug)]
+struct Watchdog {
+    /// The thread ends when this is gone.
+    _alive: Sender<()>,
+}
+
+impl Watchdog {
+    fn over(child: &Child) -> Result<Self> {
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        let (alive, gone) = channel::<()>();
+        thread::spawn(move || {
+            if gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("a contestant is killed: it was not done after {PATIENCE:?}");
+                let _ = pidfd_send_signal(&process, Signal::KILL);
+            }
+        });
+        Ok(Self { _alive: alive })
+    }
+}
 
 /// What a process took from its start to its end, with those that it started and waited for.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +52,7 @@ pub(crate) fn to_the_end(command: &mut Command) -> Result<(Cost, ExitStatus)> {
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
+    let _watchdog = Watchdog::over(&child)?;
     let (user, system, status) = reap(&child)?;
     let wall = start.elapsed();
     Ok((Cost { wall, user, system }, status))
@@ -33,28 +60,34 @@ pub(crate) fn to_the_end(command: &mut Command) -> Result<(Cost, ExitStatus)> {
 
 /// A process that is killed when it is no longer needed.
 #[derive(Debug)]
-pub(crate) struct Process(pub(crate) Child);
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    _watchdog: Watchdog,
+}
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let child = command.stdin(Stdio::null()).spawn();
-        Ok(Self(
-            child.with_context(|| format!("cannot start {command:?}"))?,
-        ))
+        let child = child.with_context(|| format!("cannot start {command:?}"))?;
+        let watchdog = Watchdog::over(&child)?;
+        Ok(Self {
+            child,
+            _watchdog: watchdog,
+        })
     }
 
     /// Asks it to end at once, and waits until it has.
     pub(crate) fn interrupt(&mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.0), Signal::INT)?;
-        self.0.wait()?;
+        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        self.child.wait()?;
         Ok(())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -127,6 +160,7 @@ pub(crate) fn until_printed(command: &mut Command, marker: &str) -> Result<Durat
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
+    let _watchdog = Watchdog::over(&child)?;
     let stdout = child.stdout.take().context("no standard output")?;
     let found = contains(stdout, marker);
     let wall = start.elapsed();

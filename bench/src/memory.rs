@@ -65,12 +65,12 @@ fn sample(
         }
         let mut command = contestants.command(contestant, machine)?;
         let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-        let stdout = process.0.stdout.take().context("no standard output")?;
+        let stdout = process.child.stdout.take().context("no standard output")?;
         if !contains(stdout, guests::READY)? {
             bail!("it did not boot");
         }
         // Below 4 GiB a machine's memory is one mapping, or two where the VMM splits off the first megabyte.
-        let kib = own_memory(process.0.id(), MEMORY * 1024 * 9 / 10)?;
+        let kib = own_memory(process.child.id(), MEMORY * 1024 * 9 / 10)?;
         #[allow(clippy::cast_precision_loss)]
         Ok(kib as f64)
     })?;

@@ -133,7 +133,7 @@ fn run(
     };
     let mut command = contestants.command(contestant, &machine)?;
     let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-    let stdout = process.0.stdout.take().context("no standard output")?;
+    let stdout = process.child.stdout.take().context("no standard output")?;
     let mut lines = BufReader::new(stdout).lines();
     let _flood = match taps.filter(|_| load.flood) {
         Some(taps) => Some(taps.flood(load.size)?),
@@ -152,10 +152,10 @@ fn run(
     };
     await_line("go")?;
     let start = Instant::now();
-    let before = Threads::of(process.0.id())?;
+    let before = Threads::of(process.child.id())?;
     await_line("done")?;
     let wall = start.elapsed().as_secs_f64();
-    let used = Threads::of(process.0.id())?.since(&before);
+    let used = Threads::of(process.child.id())?.since(&before);
     let ops = f64::from(load.ops);
     Ok(Sample {
         per_second: ops / wall,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::contestants::Hull;
-use crate::measure::contains;
+use crate::measure::{Process, contains};
 use crate::report::Report;
 
 pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result<()> {
@@ -44,13 +44,13 @@ pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result
             "echo",
             "first",
         ];
-        let mut child = command(&args).stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no standard output")?;
+        let mut process = Process::start(command(&args).stdout(Stdio::piped()))?;
+        let stdout = process.child.stdout.take().context("no standard output")?;
         if !contains(stdout, "first")? {
-            bail!("hull run printed nothing: {}", child.wait()?);
+            bail!("hull run printed nothing: {}", process.child.wait()?);
         }
         first_byte.push(start.elapsed().as_secs_f64() * 1000.0);
-        child.wait()?;
+        process.child.wait()?;
         end.push(start.elapsed().as_secs_f64() * 1000.0);
         let parsed: Value = serde_json::from_slice(&fs::read(&timing)?)?;
         for (name, value) in parsed.as_object().into_iter().flatten() {
