@@ -174,6 +174,22 @@ pub enum StartError {
     /// More devices than interrupt lines.
     #[error("there are more devices than interrupt lines; leave some drives out")]
     TooManyDevices,
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::load::LoadError),
+    /// A device that the configuration has and the state has not, or the other way round.
+    #[error(
+        "the snapshot's state does not go with its own configuration at {0}; it is damaged, or was made by no hull-vmm"
+    )]
+    SavedDevice(String),
+    /// What is behind a device is not what was.
+    #[error("{device} cannot go on where it was")]
+    Restore {
+        /// Which.
+        device: String,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A guest that rebooted and cannot be started again.
     #[error("the guest rebooted, and one of its vCPUs does not stop, so it is not started again")]
     Stuck,
@@ -210,6 +226,8 @@ impl StartError {
             | Self::Hotplug(_)
             | Self::Affinity(AffinityError::NoCpu { .. })
             | Self::Template(_)
+            | Self::Snapshot(_)
+            | Self::SavedDevice(_)
             | Self::TooManyDevices => ExitCause::BadConfig,
             Self::File(
                 FileError::UnknownFd { .. } | FileError::ClosedFd { .. } | FileError::TwoFds(_),
@@ -232,6 +250,7 @@ impl StartError {
             | Self::Balloon(_)
             | Self::Vsock(_)
             | Self::Console(_)
+            | Self::Restore { .. }
             | Self::Sandbox(_)
             | Self::Host(..) => ExitCause::NoResource,
             Self::Stuck | Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,

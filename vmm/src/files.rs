@@ -14,7 +14,7 @@ use hull_vm_api::config::HostPath;
 use hull_vm_api::tap::TapError;
 use serde::{Deserialize, Serialize};
 
-use crate::keeper::ask::{Ask, Refusal, ask};
+use crate::keeper::ask::{Ask, Refusal, ask, demand};
 use crate::sandbox::Confinement;
 use crate::socket::{SocketError, SocketUse};
 
@@ -124,6 +124,14 @@ impl Files {
         self.confinement.own_descriptors()
     }
 
+    /// `/proc/self/pagemap` of this very process.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn pagemap(&self) -> io::Result<File> {
+        self.confinement.pagemap()
+    }
+
     /// What the threads of the process give up.
     pub(crate) fn confinement(&self) -> &Confinement {
         &self.confinement
@@ -164,6 +172,25 @@ impl Files {
     pub fn directory(&self, what: &'static str, path: &HostPath) -> Result<OwnedFd, FileError> {
         let directory = self.ask(&Ask::Directory(path.clone()));
         directory.map_err(explain(what, path))
+    }
+
+    /// A new file, which is to be at this path once [`Files::publish`] was called; the descriptor that the path names is emptied.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn create(&self, what: &'static str, path: &HostPath) -> Result<File, FileError> {
+        let file = self.ask(&Ask::Create(path.clone()));
+        file.map(File::from).map_err(explain(what, path))
+    }
+
+    /// The new files are whole.
+    ///
+    /// # Errors
+    /// Why they are not in their places.
+    pub(crate) fn publish(&self) -> io::Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = demand(socket.as_fd(), &Ask::Publish);
+        done.map(drop).map_err(Refusal::into_io)
     }
 
     /// A queue of a TAP device that exists.

@@ -12,7 +12,7 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::keeper::channel::Channel;
 use crate::keeper::child::{self, Ends};
-use crate::keeper::message::{Ended, Failure, Order, Report, Start};
+use crate::keeper::message::{Ended, Failure, Order, Origin, Report, Start};
 use crate::last_words;
 use crate::log;
 use crate::lost_memory;
@@ -20,6 +20,7 @@ use crate::machine::Machine;
 use crate::metrics::Figures;
 use crate::outside::Wish;
 use crate::sandbox::{Confinement, Sandbox, seccomp};
+use crate::snapshot::load::{LoadError, Restored};
 use crate::timeline::Timeline;
 
 /// Enters its sandbox, runs a machine when the keeper orders one, and returns the cause of its end.
@@ -46,31 +47,45 @@ fn serve(
     let files = Files::new(ends.asks, confinement.clone());
     loop {
         match keeper.await_message()? {
-            Order::Start(start) => match order(args, *start, (&files, &confinement), &timeline) {
-                Ok((machine, plan)) => {
-                    let started = machine.start(plan.draft, plan.metadata, &confinement);
-                    let running = match started {
-                        Ok(running) => running,
-                        Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
-                    };
-                    keeper.send(&Report::Started)?;
-                    let mut host = plan.host;
-                    let ended = running.run(&mut keeper, &mut host);
-                    timeline.finish();
-                    return end(keeper, Ended::from(ended));
+            Order::Start(start) => {
+                let host = (&files, &confinement);
+                let ordered = order(args, *start, host, &timeline, &mut keeper);
+                match ordered {
+                    Ok((machine, plan)) => {
+                        let started = machine.start(plan.draft, plan.metadata, &confinement);
+                        let mut running = match started {
+                            Ok(running) => running,
+                            Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
+                        };
+                        if plan.runs {
+                            running.resume();
+                        }
+                        keeper.send(&Report::Started)?;
+                        let mut host = plan.host;
+                        let ended = running.run(&mut keeper, &mut host);
+                        timeline.finish();
+                        return end(keeper, Ended::from(ended));
+                    }
+                    Err(NotMade::Error(error)) => {
+                        keeper.send(&Report::NotStarted(Failure::from(&error)))?;
+                    }
+                    Err(NotMade::Unwanted(wish)) => return Ok(cause(wish)),
+                    Err(NotMade::Gone(error)) => return Err(error),
                 }
-                Err(error) => keeper.send(&Report::NotStarted(Failure::from(&error)))?,
-            },
-            Order::Fulfil(wish) => {
-                return Ok(match wish {
-                    Wish::PowerOff => ExitCause::Terminated,
-                    Wish::End(cause) => cause,
-                });
             }
+            Order::Fulfil(wish) => return Ok(cause(wish)),
             // It has none before the start.
-            Order::Answer(_) => return Ok(ExitCause::Failure),
+            Order::Answer(_) | Order::Restore(_) => return Ok(ExitCause::Failure),
         }
         keeper.flush_all()?;
+    }
+}
+
+/// How it ends if somebody wants that before there is a machine.
+fn cause(wish: Wish) -> ExitCause {
+    match wish {
+        Wish::PowerOff => ExitCause::Terminated,
+        Wish::End(cause) => cause,
     }
 }
 
@@ -108,6 +123,24 @@ struct Plan {
     draft: Draft,
     metadata: Metadata,
     host: Host,
+    /// It is to run, and does not do so by itself.
+    runs: bool,
+}
+
+/// Why there is no machine.
+enum NotMade {
+    /// Another can be made.
+    Error(StartError),
+    /// Somebody wants the end before it was there.
+    Unwanted(Wish),
+    /// The keeper cannot be talked to.
+    Gone(io::Error),
+}
+
+impl From<StartError> for NotMade {
+    fn from(error: StartError) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// Makes a machine. Where that fails another can be made.
@@ -116,9 +149,13 @@ fn order(
     start: Start,
     (files, confinement): (&Files, &Confinement),
     timeline: &Arc<Timeline>,
-) -> Result<(Machine, Plan), StartError> {
-    if start.only && start.config.shares.is_empty() {
-        confinement.expect_no_shares()?;
+    keeper: &mut Channel,
+) -> Result<(Machine, Plan), NotMade> {
+    if let Origin::Boot(config) = &start.origin
+        && start.only
+        && config.shares.is_empty()
+    {
+        confinement.expect_no_shares().map_err(StartError::from)?;
     }
     let log_file = match start.log_in_file {
         true => Some(files.log().map_err(StartError::host("the log's file"))?),
@@ -137,16 +174,40 @@ fn order(
         let put = metadata.put(start.metadata);
         put.map_err(StartError::MetadataLimit)?;
     }
-    let machine = Machine::new(&start.config, &metadata, files, timeline)?;
+    let (machine, draft, runs) = match start.origin {
+        Origin::Boot(config) => {
+            let machine = Machine::new(&config, &metadata, files, timeline)?;
+            (machine, start.draft, false)
+        }
+        Origin::Snapshot(load) => {
+            let restored = Restored::read(&load, &start.draft, files).map_err(StartError::from)?;
+            agree(&restored.draft, keeper)?;
+            let machine = Machine::restore(&restored, &metadata, files, timeline)?;
+            (machine, restored.draft, load.resume_vm)
+        }
+    };
     let files = files.clone();
     let host = Host { files, figures };
-    let draft = start.draft;
     Ok((
         machine,
         Plan {
             draft,
             metadata,
             host,
+            runs,
         },
     ))
+}
+
+/// Tells the keeper what a snapshot names, and waits until that can be asked for.
+fn agree(draft: &Draft, keeper: &mut Channel) -> Result<(), NotMade> {
+    let asked = keeper.send(&Report::Restores(Box::new(draft.clone())));
+    let asked = asked.and_then(|()| keeper.flush_all());
+    asked.map_err(NotMade::Gone)?;
+    match keeper.await_message().map_err(NotMade::Gone)? {
+        Order::Restore(Ok(())) => Ok(()),
+        Order::Restore(Err(sentence)) => Err(NotMade::Error(LoadError::Config(sentence).into())),
+        Order::Fulfil(wish) => Err(NotMade::Unwanted(wish)),
+        Order::Start(_) | Order::Answer(_) => Err(NotMade::Gone(io::ErrorKind::InvalidData.into())),
+    }
 }

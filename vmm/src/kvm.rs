@@ -166,7 +166,7 @@ pub fn create_vm(kvm: &Kvm, vcpus: usize) -> Result<VmFd, KvmError> {
         .map_err(KvmError::step("place its task state segment"))?;
     vm.create_irq_chip()
         .map_err(KvmError::step("create the interrupt controllers"))?;
-    if !kvm.check_extension(Cap::TscDeadlineTimer) {
+    if has_pit(kvm) {
         let pit = kvm_pit_config {
             flags: KVM_PIT_SPEAKER_DUMMY,
             ..Default::default()
@@ -175,6 +175,11 @@ pub fn create_vm(kvm: &Kvm, vcpus: usize) -> Result<VmFd, KvmError> {
             .map_err(KvmError::step("create the timer"))?;
     }
     Ok(vm)
+}
+
+/// Whether machines have the old timer.
+pub(crate) fn has_pit(kvm: &Kvm) -> bool {
+    !kvm.check_extension(Cap::TscDeadlineTimer)
 }
 
 /// KVM_CREATE_VM gives up with EINTR when a signal comes, which says nothing about KVM.

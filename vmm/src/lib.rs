@@ -40,6 +40,7 @@ mod running;
 pub mod sandbox;
 mod serial;
 mod signals;
+pub mod snapshot;
 pub mod socket;
 pub mod timeline;
 mod vcpu;

@@ -1,35 +1,45 @@
 //! A machine: made from its configuration, and started.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hull_arch::{Topology, boot, layout};
 use hull_devices::GuestMemory;
-use hull_vm_api::config::Reboot;
+use hull_devices::serial::SerialState;
+use hull_vm_api::config::cpu::KvmCapability;
+use hull_vm_api::config::{MachineConfig, Reboot};
 use hull_vm_api::{Draft, Metadata, VmConfig};
-use kvm_ioctls::VmFd;
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::affinity::{self, CpuSet};
 use crate::api::Later;
 use crate::bus::Bus;
 use crate::command_line::command_line;
-use crate::cpu::Wanted;
+use crate::cpu::{self, Wanted};
 use crate::ending::Ending;
 use crate::error::StartError;
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::images::Images;
+use crate::kvm::{self, KvmError};
 use crate::legacy::{ButtonLine, I8042, IrqLine, PanicPort, SleepRegister};
+use crate::memory;
 use crate::metrics::exits::Exits;
 use crate::power_button::PowerButton;
+use crate::probe;
 use crate::running::Running;
 use crate::sandbox::Confinement;
 use crate::sandbox::seccomp::Kind;
 use crate::serial::Serial;
+use crate::snapshot::errands::Errands;
+use crate::snapshot::format::v1::{Device, Host, MemoryLabel};
+use crate::snapshot::load::{LoadError, Restored};
+use crate::snapshot::{self, Snapshot};
 use crate::timeline::{Stage, Timeline};
 use crate::vcpu::{Shared, Vcpu};
 use crate::vcpus::Vcpus;
-use crate::virtio::Virtio;
-use crate::{affinity, cpu, kvm, memory};
+use crate::virtio::{Ram, Virtio};
 
 /// A machine that is ready to run.
 pub(crate) struct Machine {
@@ -37,10 +47,27 @@ pub(crate) struct Machine {
     shared: Shared,
     virtio: Virtio,
     serial: Option<Serial>,
+    keyboard: Arc<Mutex<I8042>>,
     button: PowerButton,
+    kvm: Kvm,
     vm: Arc<VmFd>,
     memory: GuestMemory,
+    /// The snapshot that its memory comes from.
+    origin: Option<MemoryLabel>,
+    /// It stands still until it is resumed.
+    paused: bool,
 }
+
+/// A machine without vCPUs, and without what a guest reaches by ports.
+struct Frame {
+    kvm: Kvm,
+    vm: Arc<VmFd>,
+    virtio: Virtio,
+    memory: GuestMemory,
+}
+
+/// Where a machine comes from, and what notes that.
+type From<'a> = (&'a Files, &'a Arc<Timeline>);
 
 impl Machine {
     /// Makes a machine from its configuration.
@@ -57,15 +84,15 @@ impl Machine {
         let affinity = affinity::sets(&machine.cpu_affinity)?;
         let images = Images::open(&config.boot_source, files)?;
         let cpus = Wanted::read(config, files)?;
-        let kvm = kvm::take(files.kvm(), cpus.capabilities())?;
-        let vm = Arc::new(kvm::create_vm(&kvm, machine.vcpu_count.into())?);
-        timeline.mark(Stage::KvmReady);
-
-        let ram = memory::map(machine)?;
-        memory::register(&vm, &ram, machine.track_dirty_pages)?;
+        let (kvm, vm) = create_vm(cpus.capabilities(), machine, (files, timeline))?;
+        let ram = Ram {
+            memory: memory::map(machine)?,
+            backing: None,
+        };
+        let draft = Draft::from(config.clone());
         let host = (files, timeline);
-        let (virtio, memory) = Virtio::new(config, metadata, host, &vm, &ram)?;
-        let slots = virtio.slots();
+        let frame = Frame::new(&draft, metadata, host, (kvm, vm), &ram, None)?;
+        let slots = frame.virtio.slots();
         let topology = Topology::new(machine.vcpu_count, machine.smt);
         let pc = boot::Machine {
             memory_size: machine.mem_size_mib << 20,
@@ -75,43 +102,57 @@ impl Machine {
             serial: config.serial.is_some(),
             seed: seed()?,
         };
-        let entry = images.load(&ram, &command_line(config, &slots)?, pc)?;
+        let entry = images.load(&ram.memory, &command_line(config, &slots)?, pc)?;
         timeline.mark(Stage::KernelLoaded);
+        let vcpus = cpu::create(&frame.kvm, &frame.vm, topology, &entry, &cpus)?;
+        frame.complete(&draft, host, (vcpus, affinity), None)
+    }
 
-        let ending = Arc::new(Ending::new().map_err(StartError::host("an eventfd"))?);
-        let serial = serial(config, files, &vm)?;
-        let (ports, keyboard) = ports(serial.as_ref(), &vm, &ending)?;
-        let line = ButtonLine::connect(vm.clone());
-        let line = line.map_err(StartError::host("the power button's interrupt line"))?;
-        let button = PowerButton::new(line, keyboard, virtio.dialer());
-        let button = button.map_err(StartError::host("an eventfd"))?;
-        let mut mmio = Bus::default();
-        let gate = Arc::new(Gate::default());
-        virtio.attach(&mut mmio, &gate)?;
-        let shared = Shared {
-            ports: Arc::new(ports),
-            mmio: Arc::new(mmio),
-            counters: Arc::new(Exits::default()),
-            ending,
-            timeline: timeline.clone(),
-            gate,
-            mappings: virtio.mappings(),
-        };
-        Ok(Self {
-            vcpus: (0..)
-                .zip(cpu::create(&kvm, &vm, topology, &entry, &cpus)?)
-                .map(|(index, fd)| {
-                    let cpus = affinity.get(usize::from(index)).cloned();
-                    Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus)
-                })
-                .collect(),
-            button,
-            shared,
-            virtio,
-            serial,
-            vm,
+    /// Makes a machine as it was saved. Its vCPUs wait, and its devices are paused.
+    ///
+    /// KVM gets its state from the inside out: memory, into which all else points; the devices, which KVM then knows; vCPUs; what they
+    /// share, as [`crate::snapshot::format::v1::BoardState::restore`] explains; and last the lines of devices that may have something to tell.
+    ///
+    /// # Errors
+    /// Why it cannot go on here.
+    pub(crate) fn restore(
+        restored: &Restored,
+        metadata: &Metadata,
+        files: &Files,
+        timeline: &Arc<Timeline>,
+    ) -> Result<Self, StartError> {
+        let Restored {
+            draft,
+            snapshot,
+            backing,
+            with_time,
+        } = restored;
+        let machine = &draft.machine_config;
+        let affinity = affinity::sets(&machine.cpu_affinity)?;
+        let host = (files, timeline);
+        let (kvm, vm) = create_vm(&[], machine, host)?;
+        let (memory, end) = snapshot::memory::map(machine, backing)?;
+        let ram = Ram {
             memory,
-        })
+            backing: Some((backing.clone(), end)),
+        };
+        let devices = Some(&snapshot.devices[..]);
+        let frame = Frame::new(draft, metadata, host, (kvm, vm), &ram, devices)?;
+        let topology = Topology::new(machine.vcpu_count, machine.smt);
+        let mut vcpus = Vec::new();
+        for (index, state) in (0..).zip(&snapshot.vcpus) {
+            let vcpu = frame.vm.create_vcpu(topology.apic_id(index).into());
+            let vcpu = vcpu.map_err(KvmError::step("create a vCPU"))?;
+            if index == 0 {
+                check_host(&frame.kvm, &vcpu, snapshot)?;
+            }
+            state.restore(&vcpu, index).map_err(LoadError::from)?;
+            vcpus.push(vcpu);
+        }
+        let has_pit = kvm::has_pit(&frame.kvm);
+        let board = snapshot.board.restore(&frame.vm, has_pit, *with_time);
+        board.map_err(LoadError::from)?;
+        frame.complete(draft, host, (vcpus, affinity), Some(snapshot))
     }
 
     /// Starts the vCPUs, and gives up what it takes to start them, unless they may have to be started again. What the machine is and what its guest can ask for goes with it.
@@ -132,6 +173,8 @@ impl Machine {
             confinement.close()?;
         }
         self.virtio.start_lanes(ending, confinement)?;
+        let errands = Errands::start(ending, confinement);
+        let errands = errands.map_err(StartError::host("a thread for snapshots"))?;
         // No guest runs before every thread is where it is to be.
         let gate = self.shared.gate.clone();
         gate.shut();
@@ -139,9 +182,15 @@ impl Machine {
         if !again {
             confinement.enter(Kind::Events)?;
         }
-        gate.open();
+        let stage = match self.paused {
+            true => hull_vm_api::Stage::Paused,
+            false => {
+                gate.open();
+                hull_vm_api::Stage::Running
+            }
+        };
         Ok(Running {
-            stage: hull_vm_api::Stage::Running,
+            stage,
             config,
             metadata,
             vcpus,
@@ -151,10 +200,123 @@ impl Machine {
             latencies: Arc::default(),
             later: Later::new().map_err(StartError::host("an eventfd"))?,
             shared: self.shared,
+            keyboard: self.keyboard,
+            errands,
+            last_snapshot: self.origin,
+            kvm: self.kvm,
             vm: self.vm,
             _memory: self.memory,
         })
     }
+}
+
+impl Frame {
+    fn new(
+        draft: &Draft,
+        metadata: &Metadata,
+        host: From<'_>,
+        (kvm, vm): (Kvm, Arc<VmFd>),
+        ram: &Ram,
+        saved: Option<&[Device]>,
+    ) -> Result<Self, StartError> {
+        let track = draft.machine_config.track_dirty_pages;
+        memory::register(&vm, &ram.memory, track)?;
+        let (virtio, memory) = Virtio::new(draft, metadata, host, (&vm, ram), saved)?;
+        Ok(Self {
+            kvm,
+            vm,
+            virtio,
+            memory,
+        })
+    }
+
+    /// Adds vCPUs, and what is at ports, as it was saved if it was.
+    fn complete(
+        self,
+        draft: &Draft,
+        (files, timeline): From<'_>,
+        (vcpus, affinity): (Vec<VcpuFd>, Vec<CpuSet>),
+        saved: Option<&Snapshot>,
+    ) -> Result<Machine, StartError> {
+        let Self {
+            kvm,
+            vm,
+            virtio,
+            memory,
+        } = self;
+        let ending = Arc::new(Ending::new().map_err(StartError::host("an eventfd"))?);
+        let state = saved.and_then(|saved| saved.serial.as_ref());
+        let serial = serial(draft, files, &vm, state)?;
+        let (ports, keyboard) = ports(serial.as_ref(), &vm, &ending)?;
+        if let Some(saved) = saved {
+            let mut keyboard = keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+            keyboard.restore(&saved.keyboard);
+        }
+        let line = ButtonLine::connect(vm.clone());
+        let line = line.map_err(StartError::host("the power button's interrupt line"))?;
+        let button = PowerButton::new(line, keyboard.clone(), virtio.dialer());
+        let button = button.map_err(StartError::host("an eventfd"))?;
+        let mut mmio = Bus::default();
+        let gate = Arc::new(Gate::default());
+        virtio.attach(&mut mmio, &gate)?;
+        let shared = Shared {
+            ports: Arc::new(ports),
+            mmio: Arc::new(mmio),
+            counters: Arc::new(Exits::default()),
+            ending,
+            timeline: timeline.clone(),
+            gate,
+            mappings: virtio.mappings(),
+        };
+        Ok(Machine {
+            vcpus: (0..)
+                .zip(vcpus)
+                .map(|(index, fd)| {
+                    let cpus = affinity.get(usize::from(index)).cloned();
+                    Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus)
+                })
+                .collect(),
+            button,
+            shared,
+            virtio,
+            serial,
+            keyboard,
+            kvm,
+            vm,
+            memory,
+            origin: saved.map(|saved| saved.memory.clone()),
+            paused: saved.is_some(),
+        })
+    }
+}
+
+/// A virtual machine of KVM's.
+fn create_vm(
+    capabilities: &[KvmCapability],
+    machine: &MachineConfig,
+    (files, timeline): From<'_>,
+) -> Result<(Kvm, Arc<VmFd>), StartError> {
+    let kvm = kvm::take(files.kvm(), capabilities)?;
+    let vm = Arc::new(kvm::create_vm(&kvm, machine.vcpu_count.into())?);
+    timeline.mark(Stage::KvmReady);
+    Ok((kvm, vm))
+}
+
+/// Whether the guest finds here what it has seen of its processor: this KVM's vCPUs have what it supports and, where what is hidden from
+/// them is not, more than that.
+fn check_host(kvm: &Kvm, vcpu: &VcpuFd, snapshot: &Snapshot) -> Result<(), StartError> {
+    let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
+    let supported = supported.map_err(KvmError::step("tell its CPUID"))?;
+    let set = vcpu.set_cpuid2(&supported);
+    set.map_err(KvmError::step("set CPUID"))?;
+    let had = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES);
+    let had = had.map_err(KvmError::step("tell a vCPU's CPUID"))?;
+    let masks_hold = || probe::masks_hold(kvm, &supported);
+    let guest = snapshot.vcpus.first().map(|vcpu| &vcpu.cpuid[..]);
+    let guest = guest.unwrap_or_default();
+    let fits = snapshot.host.check(&Host::here(), guest, &had, masks_hold);
+    fits.map_err(LoadError::from)?;
+    Ok(())
 }
 
 /// The devices at I/O ports.
@@ -179,13 +341,18 @@ fn ports(
 }
 
 /// The serial port, if there is to be one.
-fn serial(config: &VmConfig, files: &Files, vm: &VmFd) -> Result<Option<Serial>, StartError> {
-    let Some(serial) = &config.serial else {
+fn serial(
+    draft: &Draft,
+    files: &Files,
+    vm: &VmFd,
+    state: Option<&SerialState>,
+) -> Result<Option<Serial>, StartError> {
+    let Some(serial) = &draft.serial else {
         return Ok(None);
     };
     let line =
         IrqLine::connect(vm, layout::COM1_GSI).map_err(StartError::host("an interrupt line"))?;
-    Serial::new(serial, files, line).map(Some)
+    Serial::new(serial, files, line, state).map(Some)
 }
 
 /// Random bytes of the host for the guest's own generator.

@@ -5,20 +5,21 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
 use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage};
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{Kvm, VmFd};
 
 use crate::api::{Host, Later};
 use crate::ending::{End, Ending};
 use crate::error::StartError;
 use crate::keeper::channel::Channel;
 use crate::keeper::message::{Order, Report};
+use crate::legacy::I8042;
 use crate::machine::Machine;
 use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
@@ -26,6 +27,8 @@ use crate::power_button::PowerButton;
 use crate::program;
 use crate::restarts::{self, Restarts};
 use crate::serial::Serial;
+use crate::snapshot::errands::Errands;
+use crate::snapshot::format::v1::MemoryLabel;
 use crate::vcpu::Shared;
 use crate::vcpus::Vcpus;
 use crate::virtio::Virtio;
@@ -52,6 +55,12 @@ pub(crate) struct Running {
     /// Requests that wait for the host.
     pub later: Later,
     pub shared: Shared,
+    pub keyboard: Arc<Mutex<I8042>>,
+    /// Who writes snapshots.
+    pub errands: Errands,
+    /// The last snapshot that was taken of it, or that it comes from.
+    pub last_snapshot: Option<MemoryLabel>,
+    pub kvm: Kvm,
     /// Gone after its vCPUs, and before the memory that it knows of.
     pub vm: Arc<VmFd>,
     /// It must not go while something can still touch it.
@@ -69,7 +78,9 @@ impl Running {
         loop {
             let end = self.live(keeper, host)?;
             let reset = matches!(end.cause, ExitCause::Reboot | ExitCause::TripleFault);
-            if !reset || self.config.machine_config.reboot != Reboot::Restart {
+            let again = self.config.machine_config.reboot == Reboot::Restart;
+            // One that was restored has nothing to boot.
+            if !reset || !again || self.config.boot_source.is_none() {
                 return self.finish(end, host);
             }
             let Some(number) = restarts.next(Instant::now()) else {
@@ -215,7 +226,7 @@ impl Running {
                     };
                     answer.map_or(Ok(()), |answer| tell(keeper, answer))
                 }
-                Ok(Some(Order::Start(_))) => Ok(()),
+                Ok(Some(Order::Start(_) | Order::Restore(_))) => Ok(()),
                 Err(error) => Err(error),
             };
             if done.is_err() {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use hull_devices::serial::{SerialBackend, SerialCounters, SerialPort};
+use hull_devices::serial::{SerialBackend, SerialCounters, SerialPort, SerialState};
 use hull_vm_api::config;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -15,6 +15,7 @@ use crate::error::StartError;
 use crate::files::{Access, Files, duplicate};
 use crate::legacy::IrqLine;
 use crate::relay::{self, Relay};
+use crate::snapshot::load::LoadError;
 use crate::virtio::bandwidth;
 
 /// More than the port holds.
@@ -31,7 +32,7 @@ pub(crate) struct Serial {
 }
 
 impl Serial {
-    /// Opens what the configuration names.
+    /// Opens what the configuration names; the port is new, or as it was saved.
     ///
     /// # Errors
     /// What cannot be had.
@@ -39,6 +40,7 @@ impl Serial {
         config: &config::Serial,
         files: &Files,
         line: IrqLine,
+        saved: Option<&SerialState>,
     ) -> Result<Self, StartError> {
         let output = match &config.serial_out_path {
             Some(path) => files.open("serial.serial_out_path", path, Access::Append)?,
@@ -63,7 +65,12 @@ impl Serial {
             rate: bandwidth(config.rate_limiter.as_ref()),
             counters: counters.clone(),
         };
-        let port = SerialPort::new(line.into_inner(), backend);
+        let port = match saved {
+            None => SerialPort::new(line.into_inner(), backend),
+            Some(state) => {
+                SerialPort::restore(state, line.into_inner(), backend).map_err(LoadError::from)?
+            }
+        };
         let port = Arc::new(Mutex::new(port));
         let input = typed.zip(room).map(|(file, room)| Input {
             port: port.clone(),

@@ -2,6 +2,9 @@
 //!
 //! A vCPU is paused and stopped by a gate and a signal. The signal's handler sets `immediate_exit` in the page that KVM shares with the
 //! vCPU, so that it cannot get lost between the look at the gate and the entry into the guest.
+//!
+//! What the guest gets from an access comes to its registers when KVM is entered the next time. So a vCPU does that once more before it
+//! waits, without executing anything: whoever looks at its state then finds all of it in KVM.
 
 use std::io;
 use std::sync::Arc;
@@ -57,6 +60,8 @@ pub(crate) struct Vcpu {
     memory: GuestMemory,
     /// Where on the host it runs, if not anywhere.
     cpus: Option<CpuSet>,
+    /// KVM has nothing to finish before the guest's next instruction.
+    settled: bool,
 }
 
 impl Vcpu {
@@ -69,6 +74,7 @@ impl Vcpu {
             shared,
             memory,
             cpus: None,
+            settled: true,
         }
     }
 
@@ -115,7 +121,7 @@ impl Vcpu {
 
     /// Waits while the machine is paused; false if the vCPU is to stay out.
     fn may_enter(&self) -> bool {
-        match self.shared.gate.pass() {
+        match self.shared.gate.pass(|errand| errand(self.index, &self.fd)) {
             Passage::Open => {}
             // The guest's watchdogs are told that time passed without it. A guest without kvmclock has no such flag.
             Passage::Reopened => {
@@ -141,8 +147,13 @@ impl Vcpu {
     /// Runs until the machine ends or somebody says stop.
     fn run(&mut self) {
         let mut first = self.index == 0;
-        while self.may_enter() {
-            if std::mem::take(&mut first) {
+        loop {
+            let settles = !self.settled && self.shared.gate.is_shut();
+            if settles {
+                self.fd.set_kvm_immediate_exit(1);
+            } else if !self.may_enter() {
+                return;
+            } else if std::mem::take(&mut first) {
                 self.shared.timeline.mark(Stage::FirstEntry);
             }
             let Shared {
@@ -153,6 +164,7 @@ impl Vcpu {
                 ..
             } = &self.shared;
             let came_out = self.fd.run();
+            self.settled = came_out.is_err();
             let began = Instant::now();
             // An address that nothing answers for.
             let mut nobody = None;

@@ -1,9 +1,12 @@
 //! All vCPUs of a machine, in their threads: started, paused and stopped together, and never waited for without bound.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use kvm_ioctls::VcpuFd;
 
 use crate::error::StartError;
 use crate::gate::Gate;
@@ -21,6 +24,37 @@ const PATIENCE: Duration = Duration::from_millis(500);
     PATIENCE.as_millis()
 )]
 pub(crate) struct Stuck;
+
+/// vCPUs that stand still.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    count: usize,
+    gate: Arc<Gate>,
+}
+
+impl Waiting {
+    /// Has each do something in its own thread, and collects what comes of it, in order.
+    ///
+    /// # Errors
+    /// If one does not do it in time: it waits for a device, most likely.
+    pub(crate) fn each<T: Send + 'static>(
+        &self,
+        act: impl Fn(&VcpuFd) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<T>, Stuck> {
+        let results = Arc::new(Mutex::new(BTreeMap::new()));
+        let put = results.clone();
+        let errand = move |index, vcpu: &VcpuFd| {
+            let result = act(vcpu);
+            let mut results = put.lock().unwrap_or_else(PoisonError::into_inner);
+            results.insert(index, result);
+        };
+        if !self.gate.ask_all(self.count, Arc::new(errand), PATIENCE) {
+            return Err(Stuck);
+        }
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *results).into_values().collect())
+    }
+}
 
 /// The threads of all vCPUs.
 #[derive(Debug)]
@@ -73,6 +107,14 @@ impl Vcpus {
         }
         self.gate.open();
         Err(Stuck)
+    }
+
+    /// How many there are, and where they wait.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting {
+            count: self.threads.len(),
+            gate: self.gate.clone(),
+        }
     }
 
     /// Lets them enter the guest again.

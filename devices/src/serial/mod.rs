@@ -5,6 +5,7 @@
 
 mod counters;
 mod lines;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::rate::RateConfig;
 pub use counters::SerialCounters;
 use lines::Lines;
+pub use state::{SerialRestoreError, SerialState};
 
 /// Registers: data, interrupt enable and line status.
 const DATA: u8 = 0;
@@ -90,6 +92,30 @@ impl SerialPort {
             serial: Serial::with_events(Line(interrupt), Room(backend.room), lines),
             looked: false,
         }
+    }
+
+    /// A port as it was saved.
+    ///
+    /// # Errors
+    /// [`SerialRestoreError`] if no port can be so.
+    pub fn restore(
+        state: &SerialState,
+        interrupt: EventFd,
+        backend: SerialBackend,
+    ) -> Result<Self, SerialRestoreError> {
+        let lines = Lines::new(backend.out, &backend.rate, backend.counters);
+        let (line, room) = (Line(interrupt), Room(backend.room));
+        let serial = Serial::from_state(&state.into(), line, room, lines);
+        Ok(Self {
+            serial: serial.map_err(|error| state::refused(error, state))?,
+            looked: false,
+        })
+    }
+
+    /// What must be saved. What waits for the end of its line is written first.
+    pub fn save(&mut self) -> SerialState {
+        self.flush();
+        self.serial.state().into()
     }
 
     /// A vCPU reads. Registers are bytes; of a wider access the first byte is one, and the rest is 0xff, as on a bus where

@@ -199,3 +199,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_restored_port_has_its_registers_and_what_was_typed() {
+    let (mut port, seen, _interrupt) = port();
+    port.write(1, &[0x01]);
+    port.write(7, &[0x5a]);
+    port.receive(b"ab");
+    type_out(&mut port, "half a line");
+    let state = port.save();
+    assert_eq!(*seen.0.lock().unwrap(), b"half a line");
+    drop(port);
+
+    let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
+    let backend = || SerialBackend {
+        out: Box::new(seen.clone()),
+        room: None,
+        rate: RateConfig::default(),
+        counters: Arc::default(),
+    };
+    let line = || interrupt.try_clone().unwrap();
+    let mut port = SerialPort::restore(&state, line(), backend()).unwrap();
+    // What is there to read is told once more.
+    assert_eq!(interrupt.read().unwrap(), 1);
+    let mut byte = [0];
+    let mut read = |offset| {
+        port.read(offset, &mut byte);
+        byte[0]
+    };
+    assert_eq!([read(7), read(1), read(0), read(0)], [0x5a, 1, b'a', b'b']);
+    assert_eq!(port.save().input, b"");
+
+    let mut full = state;
+    full.input = vec![0; 65];
+    let refused = SerialPort::restore(&full, line(), backend()).unwrap_err();
+    assert!(refused.to_string().contains("65 bytes"), "{refused}");
+}

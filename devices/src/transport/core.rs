@@ -144,10 +144,16 @@ impl Core {
     }
 
     /// Lets no further request begin, so that those in flight come to their end. A paused device is started for it: what the
-    /// driver is owed goes into its rings. [`Core::save`] ends this.
+    /// driver is owed goes into its rings. [`Core::save`] ends this, and so does [`Core::give_up`].
     pub fn hold(&mut self) {
         self.held = true;
         self.resume();
+    }
+
+    /// Lets requests begin again, after a [`Core::hold`] that led to nothing. The device is paused.
+    pub fn give_up(&mut self) {
+        self.held = false;
+        self.pause();
     }
 
     /// How many requests the host still works on.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, EventSubscriber, Events};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -144,6 +145,27 @@ impl MmioTransport {
                 return core.save();
             }
             core = self.wait(core);
+        }
+    }
+
+    /// The same, but waits no longer than `patience`: then there is nothing saved, and the device
+    /// is paused as it was.
+    #[must_use]
+    pub fn save_within(&self, patience: Duration) -> Option<TransportState> {
+        let until = Instant::now() + patience;
+        let mut core = self.lock();
+        core.hold();
+        loop {
+            core.drain();
+            if core.in_flight() == 0 {
+                return Some(core.save());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                core.give_up();
+                return None;
+            }
+            core = self.wait_for(core, left);
         }
     }
 
@@ -313,6 +335,13 @@ impl MmioTransport {
         let waited = self.landed.wait(core);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for<'a>(&self, core: MutexGuard<'a, Core>, time: Duration) -> MutexGuard<'a, Core> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waited = self.landed.wait_timeout(core, time);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Wakes those who wait. Called behind a change that was made under the lock: who counted itself under the lock before that

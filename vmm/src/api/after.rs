@@ -59,10 +59,6 @@ impl Running {
                 self.latencies.resume_vm.set(us(began));
             }
             Request::PutAction(action) => self.action(*action, host)?,
-            Request::CreateSnapshot(_) => {
-                let message = "Create snapshot error: this hull-vmm cannot write snapshots";
-                return Err(Fault::bad_request(message));
-            }
             _ => return self.change_device(request, config),
         }
         Ok(Reply::Done)
@@ -134,7 +130,7 @@ impl Running {
     }
 
     /// Starts devices, then vCPUs.
-    fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         if self.stage == Stage::Running {
             return;
         }
@@ -146,6 +142,6 @@ impl Running {
 }
 
 /// Microseconds since then.
-fn us(since: Instant) -> u64 {
+pub(super) fn us(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

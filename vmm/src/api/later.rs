@@ -1,4 +1,4 @@
-//! Requests that need the host's files: a thread of the device sees to them, and only they wait.
+//! Requests that need the host's files: a thread of the device, or of snapshots, sees to them, and only they wait.
 //!
 //! The event loop keeps the request and goes on. Whoever is done tells it, and rings; who takes too long is answered that nothing was
 //! changed, and that is made true. The keeper hands the next request on when this one is answered.
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use hull_devices::MmioTransport;
 use hull_devices::block::{Block, Disk};
 use hull_vm_api::config::{Drive, DriveUpdate};
+use hull_vm_api::request::SnapshotCreate;
 use hull_vm_api::{Fault, Reply, Request};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -20,6 +21,7 @@ use super::Host;
 use super::devices::missing;
 use crate::error::{StartError, with_sources};
 use crate::running::Running;
+use crate::snapshot::format::v1::MemoryLabel;
 use crate::virtio::{self, Name};
 
 /// How long the host's files may take.
@@ -39,12 +41,24 @@ pub(crate) struct Later {
 struct Waiting {
     number: u64,
     request: Request,
-    device: Name,
-    until: Instant,
-    claim: Claim,
+    what: What,
 }
 
-type Told = (u64, Result<(), Fault>);
+/// What it waits for.
+#[derive(Debug)]
+enum What {
+    /// A device's file, until then.
+    File {
+        device: Name,
+        until: Instant,
+        claim: Claim,
+    },
+    /// A snapshot, which takes as long as its disk does.
+    Snapshot(Instant),
+}
+
+/// What became of something: of a snapshot, its label.
+type Told = (u64, Result<Option<MemoryLabel>, Fault>);
 
 /// Taken once: by who makes the change, or by who gives it up. It is taken with the device's lock held.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +79,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(self, result: Result<(), Fault>) {
+    fn tell(self, result: Result<Option<MemoryLabel>, Fault>) {
         // It fails only when the machine has ended.
         let _ = self.tell.send((self.number, result));
         let _ = self.bell.write(1);
@@ -95,19 +109,23 @@ impl Later {
 
     /// How long until it has waited for too long.
     pub(crate) fn due(&self) -> Option<Duration> {
-        let until = self.waiting.as_ref()?.until;
-        Some(until.saturating_duration_since(Instant::now()))
+        match self.waiting.as_ref()?.what {
+            What::File { until, .. } => Some(until.saturating_duration_since(Instant::now())),
+            What::Snapshot(_) => None,
+        }
     }
 
     /// The answer to the request that waits when there is no machine any more that could do it.
     pub(crate) fn give_up(&mut self) -> Option<Result<Reply, Fault>> {
-        let message = "the guest ended, or began again, before the host's file answered";
-        let waiting = self.waiting.take();
-        waiting.map(|_| Err(Fault::internal(message.to_owned())))
+        let message = match self.waiting.take()?.what {
+            What::File { .. } => "the guest ended, or began again, before the host's file answered",
+            What::Snapshot(_) => "Create snapshot error: the microVM ended before it was written",
+        };
+        Some(Err(Fault::internal(message)))
     }
 
     /// What was told of a request; what is told of others comes too late.
-    fn heard(&self, number: u64) -> Option<Result<(), Fault>> {
+    fn heard(&self, number: u64) -> Option<Result<Option<MemoryLabel>, Fault>> {
         let mut told = self.told.try_iter();
         told.find_map(|(of, result)| (of == number).then_some(result))
     }
@@ -131,23 +149,59 @@ impl Running {
     ) -> Option<Result<Reply, Fault>> {
         let update = match &request {
             Request::PatchDrive(update) if update.path_on_host.is_some() => update,
+            Request::CreateSnapshot(create) => {
+                let began = Instant::now();
+                return match self.begin_snapshot(create, host) {
+                    Ok(number) => {
+                        let what = What::Snapshot(began);
+                        self.later.waiting = Some(Waiting {
+                            number,
+                            request,
+                            what,
+                        });
+                        None
+                    }
+                    Err(fault) => Some(Err(fault)),
+                };
+            }
             _ => return Some(self.answer(&request, host)),
         };
         let device = Name::Drive(update.drive_id.clone());
         let claim = Claim::default();
         match self.begin_change_of_file(&request, update, &claim, host) {
             Ok(number) => {
+                let until = Instant::now() + PATIENCE;
+                let what = What::File {
+                    device,
+                    until,
+                    claim,
+                };
                 self.later.waiting = Some(Waiting {
                     number,
                     request,
-                    device,
-                    until: Instant::now() + PATIENCE,
-                    claim,
+                    what,
                 });
                 None
             }
             Err(fault) => Some(Err(fault)),
         }
+    }
+
+    /// Has its thread take a snapshot.
+    fn begin_snapshot(&mut self, create: &SnapshotCreate, host: &Host) -> Result<u64, Fault> {
+        let request = Request::CreateSnapshot(create.clone());
+        self.stage.check(&request)?;
+        let subject = self.subject(host);
+        let subject = subject.map_err(|error| not_created(&with_sources(&error)))?;
+        let teller = self.later.teller();
+        let number = teller.number;
+        let create = create.clone();
+        self.errands.send(move || {
+            let label = subject.save(&create);
+            let told = label.map_err(|error| not_created(&with_sources(&error)));
+            teller.tell(told.map(Some));
+        });
+        Ok(number)
     }
 
     /// Has a thread of a disk put another file behind it.
@@ -192,14 +246,19 @@ impl Running {
         let waiting = self.later.waiting.as_ref()?;
         // It fails if nobody rang.
         let _ = self.later.bell.read();
-        let (number, until) = (waiting.number, waiting.until);
+        let number = waiting.number;
         if let Some(result) = self.later.heard(number) {
             return Some(self.end(result));
         }
-        if until > Instant::now() {
-            return None;
-        }
-        let (device, claim) = (waiting.device.clone(), waiting.claim.clone());
+        let waiting = self.later.waiting.as_ref()?;
+        let (device, claim) = match &waiting.what {
+            What::File {
+                device,
+                until,
+                claim,
+            } if *until <= Instant::now() => (device.clone(), claim.clone()),
+            _ => return None,
+        };
         let gave_up = self
             .virtio
             .with(&device, |block: &mut Block| claim.take() || block.keep());
@@ -214,11 +273,20 @@ impl Running {
         Some(self.end(result))
     }
 
-    fn end(&mut self, result: Result<(), Fault>) -> Result<Reply, Fault> {
+    fn end(&mut self, result: Result<Option<MemoryLabel>, Fault>) -> Result<Reply, Fault> {
         let waiting = self.later.waiting.take();
-        result?;
-        if let Some(Waiting { request, .. }) = waiting {
-            self.note_change(&request)?;
+        let label = result?;
+        match waiting {
+            Some(Waiting {
+                request,
+                what: What::Snapshot(began),
+                ..
+            }) => {
+                self.last_snapshot = label;
+                self.note_snapshot(&request, began);
+            }
+            Some(Waiting { request, .. }) => self.note_change(&request)?,
+            None => {}
         }
         Ok(Reply::Done)
     }
@@ -240,12 +308,18 @@ fn measured_again(transport: &MmioTransport) -> Result<Disk, Fault> {
     measured.map_err(|error| Fault::bad_request(with_sources(&error)))
 }
 
+/// A snapshot that there is not, as an answer.
+fn not_created(sentence: &str) -> Fault {
+    Fault::bad_request(format!("Create snapshot error: {sentence}"))
+}
+
 fn replace(transport: &MmioTransport, disk: Disk, claim: &Claim, teller: Teller) {
     let old = transport.with_device(|block: &mut Block| {
         if !claim.take() {
             return None;
         }
         let told = |result: Result<(), _>| {
+            let result = result.map(|()| None);
             teller.tell(result.map_err(|error| Fault::bad_request(with_sources(&error))));
         };
         block.replace(disk, Box::new(told))

@@ -5,6 +5,7 @@
 mod after;
 mod devices;
 mod later;
+mod snapshots;
 
 use crate::files::Files;
 use crate::metrics::Figures;

@@ -41,6 +41,10 @@ pub(crate) enum Ask {
         /// It has several queues.
         many: bool,
     },
+    /// A new file, which gets its name by [`Ask::Publish`].
+    Create(HostPath),
+    /// All new files that were asked for are whole: they are to have their names, in that order. Comes without a descriptor.
+    Publish,
     /// The vsock device's listening socket.
     Listener(HostPath),
     /// A connection to the host's side of a port of the vsock device.
@@ -52,6 +56,8 @@ pub(crate) enum Ask {
 enum Answer {
     /// Its descriptor comes with it.
     Here,
+    /// It is done, and there is no descriptor to come.
+    Done,
     Refused(Refusal),
 }
 
@@ -107,10 +113,23 @@ impl Refusal {
 /// # Errors
 /// If the keeper is gone, or refuses.
 pub(crate) fn ask(socket: BorrowedFd<'_>, question: &Ask) -> Result<OwnedFd, Refusal> {
+    // The answer is one to another question.
+    let none = || Refusal::Host(libc::EPROTO);
+    demand(socket, question)?.ok_or_else(none)
+}
+
+/// Asks for something that is no descriptor, or may be none.
+///
+/// # Errors
+/// If the keeper is gone, or refuses.
+pub(crate) fn demand(socket: BorrowedFd<'_>, question: &Ask) -> Result<Option<OwnedFd>, Refusal> {
     exchange(socket, question).unwrap_or_else(|error| Err(Refusal::host(&error)))
 }
 
-fn exchange(socket: BorrowedFd<'_>, question: &Ask) -> io::Result<Result<OwnedFd, Refusal>> {
+fn exchange(
+    socket: BorrowedFd<'_>,
+    question: &Ask,
+) -> io::Result<Result<Option<OwnedFd>, Refusal>> {
     let question = serde_json::to_vec(question)?;
     send(socket, &question, SendFlags::NOSIGNAL)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -132,7 +151,8 @@ fn exchange(socket: BorrowedFd<'_>, question: &Ask) -> io::Result<Result<OwnedFd
         _ => None,
     });
     match (serde_json::from_slice(packet)?, fd) {
-        (Answer::Here, Some(fd)) => Ok(Ok(fd)),
+        (Answer::Here, Some(fd)) => Ok(Ok(Some(fd))),
+        (Answer::Done, _) => Ok(Ok(None)),
         // The answer was sent, but there was no place for the descriptor.
         (Answer::Here, None) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         (Answer::Refused(refusal), _) => Ok(Err(refusal)),
@@ -171,9 +191,13 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
 ///
 /// # Errors
 /// If it cannot be sent at once.
-pub(crate) fn answer(socket: BorrowedFd<'_>, answer: &Result<OwnedFd, Refusal>) -> io::Result<()> {
+pub(crate) fn answer(
+    socket: BorrowedFd<'_>,
+    answer: &Result<Option<OwnedFd>, Refusal>,
+) -> io::Result<()> {
     let (told, fd) = match answer {
-        Ok(fd) => (Answer::Here, Some([fd.as_fd()])),
+        Ok(Some(fd)) => (Answer::Here, Some([fd.as_fd()])),
+        Ok(None) => (Answer::Done, None),
         Err(refusal) => (Answer::Refused(refusal.clone()), None),
     };
     let told = serde_json::to_vec(&told)?;

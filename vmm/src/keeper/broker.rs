@@ -13,6 +13,7 @@ use hull_vm_api::tap;
 use super::ask::{self, Ask, Packet, Refusal};
 use super::grants::Grants;
 use super::opening::{self, Opener};
+use super::staged::Staged;
 use crate::files::FileError;
 use crate::log;
 use crate::socket::{self, SocketError, SocketFile, SocketUse};
@@ -31,6 +32,8 @@ pub(crate) struct Broker {
     /// The vsock device's socket, whose file goes with the machine. A guest that is started again listens at the same one.
     vsock: Option<(UnixListener, SocketFile)>,
     metrics: Option<File>,
+    /// New files, which have no names yet.
+    staged: Vec<Staged>,
     /// The last words of a process whose sandbox was violated.
     note: Option<String>,
 }
@@ -45,6 +48,7 @@ impl Broker {
             grants: Grants::default(),
             vsock: None,
             metrics: None,
+            staged: Vec::new(),
             note: None,
         }
     }
@@ -78,11 +82,13 @@ impl Broker {
 
     /// The request is done, so that the machine may have for ever what it named.
     pub(crate) fn keep(&mut self) {
+        self.staged.clear();
         self.grants.keep();
     }
 
-    /// The request is refused.
+    /// The request is refused. Nothing is left of files that it began.
     pub(crate) fn take_back(&mut self) {
+        self.staged.clear();
         self.grants.take_back();
     }
 
@@ -118,7 +124,22 @@ impl Broker {
         Ok(())
     }
 
-    fn answer(&mut self, question: &Ask) -> Result<OwnedFd, Refusal> {
+    fn answer(&mut self, question: &Ask) -> Result<Option<OwnedFd>, Refusal> {
+        match question {
+            Ask::Publish => self.publish().map(|()| None),
+            _ => self.give(question).map(Some),
+        }
+    }
+
+    /// Gives new files their names. They are whole, and on their disk; so are the names, when this is over.
+    fn publish(&mut self) -> Result<(), Refusal> {
+        for staged in std::mem::take(&mut self.staged) {
+            self.opener.publish("", staged)?;
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, question: &Ask) -> Result<OwnedFd, Refusal> {
         if !self.grants.permit(question) {
             tracing::warn!("the machine asked for what nobody named: {question:?}");
             return Err(Refusal::NotNamed);
@@ -133,6 +154,18 @@ impl Broker {
             Ask::Again(path, access) => Ok(self.opener.again(what, path, *access)?.into()),
             Ask::Directory(path) => Ok(self.opener.directory(what, path)?),
             Ask::Tap { name, many } => tap::open_queue(name.as_str(), *many).map_err(Refusal::Tap),
+            Ask::Create(path) => {
+                let (file, staged) = self.opener.create(what, path)?;
+                let is_there =
+                    |known: &Staged| Some(known.target()) == staged.as_ref().map(Staged::target);
+                if self.staged.iter().any(is_there) {
+                    return Err(Refusal::Host(libc::EEXIST));
+                }
+                self.staged.extend(staged);
+                Ok(file)
+            }
+            // It has no descriptor.
+            Ask::Publish => Err(Refusal::NotNamed),
             Ask::Listener(path) => self.listener(path),
             Ask::Connect(port) => self.connect(*port),
         }

@@ -2,9 +2,9 @@
 
 use hull_vm_api::config::{Logger, Metrics};
 use hull_vm_api::server::Call;
-use hull_vm_api::{Builder, Draft, Fault, Metadata, Reply, Step, VmConfig};
+use hull_vm_api::{Builder, Draft, Fault, Metadata, Reply, Request, Step, VmConfig};
 
-use super::message::{Order, Start};
+use super::message::{Order, Origin, Start};
 use super::{Gone, Keeper};
 use crate::complete::complete;
 use crate::error::with_sources;
@@ -17,6 +17,8 @@ use crate::memory;
 pub(super) struct Starting {
     /// Who asked for it, and the configuration that there was before; nobody if it comes from a file.
     pub(super) asked: Option<(Call, Box<Builder>)>,
+    /// It comes from a snapshot, and has not said yet what that names.
+    pub(super) restores: bool,
 }
 
 impl Keeper<'_> {
@@ -48,12 +50,21 @@ impl Keeper<'_> {
                 let before = Box::new(builder.clone());
                 let (draft, metadata) = builder.clone().into_parts();
                 self.order(*config, draft, &metadata, false)?;
-                let asked = Some((call, before));
-                return Ok(Some(Starting { asked }));
+                return Ok(Some(Starting {
+                    asked: Some((call, before)),
+                    restores: false,
+                }));
             }
-            Ok(Step::Restore(_)) => {
-                let message = "Load snapshot error: this hull-vmm cannot restore snapshots; start the microVM by InstanceStart";
-                Err(Fault::bad_request(message))
+            Ok(Step::Restore(load)) => {
+                let before = Box::new(builder.clone());
+                let (draft, metadata) = builder.clone().into_parts();
+                self.broker.grant(load.host_paths());
+                let start = self.start(Origin::Snapshot(load), draft, &metadata, false);
+                self.tell(&Order::Start(Box::new(start)))?;
+                return Ok(Some(Starting {
+                    asked: Some((call, before)),
+                    restores: true,
+                }));
             }
         };
         if answer.is_ok() {
@@ -77,8 +88,34 @@ impl Keeper<'_> {
         let config = complete(config, &self.kernel_args);
         self.broker.grant(config.host_paths());
         self.draft = draft.clone();
-        let start = Start {
-            config,
+        let start = self.start(Origin::Boot(Box::new(config)), draft, metadata, only);
+        self.tell(&Order::Start(Box::new(start)))
+    }
+
+    /// Lets a machine have what its snapshot names. Whoever loads a snapshot lets it name files, as a configuration does; but its bytes
+    /// were read in the machine's process, which can do so once, before any guest runs there.
+    ///
+    /// # Errors
+    /// If the machine's process is gone.
+    pub(super) fn restore(&mut self, draft: Draft) -> Result<(), Gone> {
+        let checked = draft.validate();
+        let answer = match checked {
+            Ok(()) => {
+                for named in draft.host_paths() {
+                    tracing::debug!("the snapshot names {} ({:?})", named.path, named.used);
+                }
+                self.broker.grant(draft.host_paths());
+                self.draft = draft;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        self.tell(&Order::Restore(answer))
+    }
+
+    fn start(&self, origin: Origin, draft: Draft, metadata: &Metadata, only: bool) -> Start {
+        Start {
+            origin,
             only,
             draft,
             metadata: metadata.value().clone(),
@@ -87,8 +124,7 @@ impl Keeper<'_> {
             log_in_file: log::is_in_file(),
             metrics: self.metrics.clone(),
             counted: self.figures.counted(),
-        };
-        self.tell(&Order::Start(Box::new(start)))
+        }
     }
 
     /// Sends the log elsewhere.
@@ -119,4 +155,16 @@ impl Keeper<'_> {
 /// A failed start, as an answer.
 pub(super) fn not_started(sentence: &str) -> Fault {
     Fault::bad_request(format!("Start microvm error: {sentence}"))
+}
+
+impl Starting {
+    /// The same to whoever asked, of what it asked for.
+    pub(super) fn failed(request: &Request, sentence: &str) -> Fault {
+        match request {
+            Request::LoadSnapshot(_) => {
+                Fault::bad_request(format!("Load snapshot error: {sentence}"))
+            }
+            _ => not_started(sentence),
+        }
+    }
 }

@@ -26,8 +26,10 @@ impl Grants {
         self.passing = named;
     }
 
-    /// The request is answered, and what it named is part of the machine from now on: it needs that again if its guest reboots.
+    /// The request is answered, and what it named is part of the machine from now on: it needs that again if its guest reboots. What
+    /// was to be made is made.
     pub(crate) fn keep(&mut self) {
+        self.passing.retain(|named| named.used != PathUse::Create);
         self.lasting.append(&mut self.passing);
     }
 
@@ -39,10 +41,12 @@ impl Grants {
     /// Whether what is asked for was named. Connections are another matter: they need a socket of the machine's own.
     pub(crate) fn permit(&self, question: &Ask) -> bool {
         match question {
-            Ask::Kvm | Ask::Log | Ask::Metrics | Ask::Connect(_) => true,
+            // Who publishes has made what it publishes.
+            Ask::Kvm | Ask::Log | Ask::Metrics | Ask::Connect(_) | Ask::Publish => true,
             Ask::File(path, access) | Ask::Again(path, access) => {
                 self.permits(path, |used| suits(*access, used))
             }
+            Ask::Create(path) => self.permits(path, |used| used == PathUse::Create),
             Ask::Directory(path) => self.permits(path, |used| used == PathUse::Directory),
             Ask::Tap { name, .. } => self.permits(name, |used| used == PathUse::Tap),
             Ask::Listener(path) => self.permits(path, |used| used == PathUse::Listen),
@@ -101,6 +105,7 @@ mod tests {
             file("/srv", Access::Read),
             file("tap0", Access::ReadWrite),
             Ask::Directory("/".into()),
+            Ask::Create("data".into()),
             Ask::Listener("disk".into()),
             Ask::Tap {
                 name: "eth0".into(),
@@ -125,5 +130,10 @@ mod tests {
         grants.take_back();
         assert!(grants.permit(&file("new", Access::Read)));
         assert!(grants.permit(&file("disk", Access::Read)));
+        // A file is made once.
+        grants.lend(vec![named("made", PathUse::Create)]);
+        assert!(grants.permit(&Ask::Create("made".into())));
+        grants.keep();
+        assert!(!grants.permit(&Ask::Create("made".into())));
     }
 }

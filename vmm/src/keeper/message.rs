@@ -1,7 +1,7 @@
 //! What the keeper and the machine's process tell each other.
 
 use hull_vm_api::config::{Logger, Metrics};
-use hull_vm_api::request::Method;
+use hull_vm_api::request::{Method, SnapshotLoad};
 use hull_vm_api::server::Original;
 use hull_vm_api::{Draft, ExitCause, Fault, Reply, VmConfig};
 use serde::{Deserialize, Serialize};
@@ -17,20 +17,31 @@ use crate::outside::Wish;
 pub(crate) enum Order {
     /// A machine. It can be ordered again if it did not start.
     Start(Box<Start>),
+    /// What the snapshot names can be asked for ([`Report::Restores`]), or why it cannot.
+    Restore(Result<(), String>),
     /// The answer to a request.
     Answer(Forwarded),
     /// What somebody outside wants.
     Fulfil(Wish),
 }
 
+/// What a machine comes from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// It boots.
+    Boot(Box<VmConfig>),
+    /// It goes on where it was.
+    Snapshot(Box<SnapshotLoad>),
+}
+
 /// A machine and what goes with it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
-    /// What it is.
-    pub(crate) config: VmConfig,
+    /// What it comes from.
+    pub(crate) origin: Origin,
     /// If it does not start, there will be no other.
     pub(crate) only: bool,
-    /// The same with what does not belong to the machine.
+    /// The same with what does not belong to the machine; of one that comes from a snapshot only that, and its terminals.
     pub(crate) draft: Draft,
     /// What its guest can ask for.
     pub(crate) metadata: Value,
@@ -59,7 +70,9 @@ pub(crate) struct Forwarded {
 /// What the machine's process has to say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The machine runs.
+    /// What the snapshot is, with the host's files and interfaces that it needs. No guest has run in this process.
+    Restores(Box<Draft>),
+    /// The machine runs, or stands still as it was ordered.
     Started,
     /// It does not; another one may be tried.
     NotStarted(Failure),

@@ -17,6 +17,7 @@ mod configuring;
 mod grants;
 pub(crate) mod message;
 pub(crate) mod opening;
+mod staged;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -33,7 +34,7 @@ pub(crate) use api::Api;
 pub(crate) use broker::Broker;
 use channel::Channel;
 use child::Child;
-use configuring::{Starting, not_started};
+use configuring::Starting;
 use message::{Ended, Failure, Forwarded, Order, Report};
 
 use crate::error::{StartError, with_sources};
@@ -125,7 +126,10 @@ impl Keeper<'_> {
                 if let Err(gone) = self.order(*config, draft, &metadata, true) {
                     return Ok(Err(gone));
                 }
-                Stage::Starting(Starting { asked: None })
+                Stage::Starting(Starting {
+                    asked: None,
+                    restores: false,
+                })
             }
         };
         // From here on the machine works by itself; what is left to do does not hold it up.
@@ -255,6 +259,10 @@ impl Keeper<'_> {
     /// What the machine's process said, in a stage in which it can.
     fn take(&mut self, report: Report, stage: &mut Stage) -> Result<Option<Ended>, Gone> {
         match (report, &mut *stage) {
+            (Report::Restores(draft), Stage::Starting(starting)) if starting.restores => {
+                starting.restores = false;
+                self.restore(*draft)?;
+            }
             (Report::Started, Stage::Starting(starting)) => {
                 if let Some((call, _)) = starting.asked.take() {
                     call.answer(Ok(Reply::Done));
@@ -272,7 +280,8 @@ impl Keeper<'_> {
                     }
                     Some((call, builder)) => {
                         self.broker.grant(Vec::new());
-                        call.answer(Err(not_started(&failure.sentence)));
+                        let fault = Starting::failed(call.request(), &failure.sentence);
+                        call.answer(Err(fault));
                         *stage = Stage::Configuring(builder);
                     }
                 }
@@ -294,7 +303,8 @@ impl Keeper<'_> {
                 if let (Ended::Failed(failure), Stage::Starting(starting)) = (&ended, stage)
                     && let Some((call, _)) = starting.asked.take()
                 {
-                    call.answer(Err(not_started(&failure.sentence)));
+                    let fault = Starting::failed(call.request(), &failure.sentence);
+                    call.answer(Err(fault));
                 }
                 return Ok(Some(ended));
             }
@@ -326,7 +336,7 @@ impl Keeper<'_> {
             match report {
                 Report::Ended(ended) => return ended,
                 Report::NotStarted(failure) => return Ended::Failed(failure),
-                Report::Started | Report::Answer(_) => {}
+                Report::Started | Report::Restores(_) | Report::Answer(_) => {}
             }
         }
         let talks = !matches!(

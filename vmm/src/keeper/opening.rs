@@ -2,19 +2,20 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use hull_vm_api::config::HostPath;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::staged::Staged;
 use crate::files::{Access, FileError, duplicate};
 
 /// How long a file may take to be opened while a machine is started, and when it runs: then requests wait for it.
@@ -45,12 +46,16 @@ struct Wanted {
     how: How,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum How {
     File(Access),
     /// With flags of its own.
     Again(Access),
     Directory,
+    /// A new file, which is put there.
+    Create(Arc<OnceLock<Staged>>),
+    /// It gets its name.
+    Publish(Staged),
 }
 
 type Opened = Result<OwnedFd, FileError>;
@@ -129,6 +134,34 @@ impl Opener {
         self.get(what, path, How::Directory)
     }
 
+    /// Makes a file that is to be at a path when it is published. The descriptor that a path names is taken as it is.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn create(
+        &self,
+        what: &'static str,
+        path: &HostPath,
+    ) -> Result<(OwnedFd, Option<Staged>), FileError> {
+        if path.as_fd().is_some() {
+            let file = self.get(what, path, How::Again(Access::ReadWrite))?;
+            return Ok((file, None));
+        }
+        let made = Arc::new(OnceLock::new());
+        let file = self.get(what, path, How::Create(made.clone()))?;
+        Ok((file, made.get().cloned()))
+    }
+
+    /// Publishes a file.
+    ///
+    /// # Errors
+    /// Why it is not there.
+    pub(crate) fn publish(&self, what: &'static str, staged: Staged) -> Result<(), FileError> {
+        let path = HostPath::try_from(staged.target());
+        let path = path.unwrap_or_else(|_| "a snapshot's file".into());
+        self.get(what, &path, How::Publish(staged)).map(drop)
+    }
+
     fn get(&self, what: &'static str, path: &HostPath, how: How) -> Opened {
         let path = path.clone();
         let wanted = Wanted { what, path, how };
@@ -141,18 +174,20 @@ impl Opener {
 
 impl Fds {
     fn open(&self, wanted: &Wanted) -> Opened {
-        match (wanted.how, wanted.path.as_fd()) {
+        match (&wanted.how, wanted.path.as_fd()) {
             (How::File(access) | How::Again(access), None) => {
-                wanted.file(wanted.path.as_path(), access)
+                wanted.file(wanted.path.as_path(), *access)
             }
             (How::Directory, None) => wanted.directory(),
+            (How::Publish(staged), _) => staged.publish().map_err(wanted.fail()),
+            (How::Create(made), _) => wanted.create(made),
             (How::File(_) | How::Directory, Some(name)) => {
                 let copy = self.named(name, wanted)?.try_clone();
                 copy.map(OwnedFd::from).map_err(wanted.fail())
             }
             (How::Again(access), Some(name)) => {
                 let number = self.named(name, wanted)?.as_raw_fd();
-                wanted.file(Path::new(&format!("/proc/self/fd/{number}")), access)
+                wanted.file(Path::new(&format!("/proc/self/fd/{number}")), *access)
             }
         }
     }
@@ -198,6 +233,22 @@ impl Wanted {
             return Err(FileError::NoFile { what, path });
         }
         Ok(file.into())
+    }
+
+    /// Makes a new file, unless something is there whose place a file must not take.
+    fn create(&self, made: &OnceLock<Staged>) -> Opened {
+        if let Ok(there) = fs::metadata(self.path.as_path()) {
+            let (what, path) = (self.what, self.path.clone());
+            if there.is_dir() {
+                return Err(FileError::Directory { what, path });
+            }
+            if !there.is_file() {
+                return Err(FileError::NoFile { what, path });
+            }
+        }
+        let (file, staged) = Staged::make(self.path.as_path()).map_err(self.fail())?;
+        let _ = made.set(staged);
+        Ok(file)
     }
 
     fn directory(&self) -> Opened {

@@ -11,6 +11,7 @@ use hull_vm_api::ExitCause;
 use super::IrqLine;
 use crate::bus::Registers;
 use crate::ending::Ending;
+use crate::snapshot::format::v1::KeyboardState;
 
 /// Offsets of the two ports, 0x60 and 0x64.
 const DATA: u64 = 0;
@@ -64,6 +65,26 @@ impl I8042 {
             pending: None,
             was_command: false,
         }
+    }
+
+    /// What must be saved.
+    #[must_use]
+    pub fn save(&self) -> KeyboardState {
+        KeyboardState {
+            output: self.output.iter().copied().collect(),
+            control: self.control,
+            pending: self.pending,
+            was_command: self.was_command,
+        }
+    }
+
+    /// Is as it was saved. What there is to read is told once more: the interrupt may have been on its way.
+    pub fn restore(&mut self, state: &KeyboardState) {
+        self.output = state.output.iter().copied().take(BUFFER).collect();
+        self.control = state.control;
+        self.pending = state.pending;
+        self.was_command = state.was_command;
+        self.interrupt();
     }
 
     /// Presses Ctrl, Alt and Delete together, which asks the guest for an orderly end.

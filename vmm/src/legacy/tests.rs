@@ -89,3 +89,31 @@ fn the_panic_port_tells_panic_from_power_off() {
         assert_eq!(ending.get().unwrap().cause, cause);
     }
 }
+
+#[test]
+fn a_restored_keyboard_goes_on_where_it_was() {
+    let (keyboard, ..) = keyboard();
+    keyboard.lock().unwrap().press_ctrl_alt_del();
+    let mut byte = [0];
+    keyboard.read(0, &mut byte);
+    keyboard.write(4, &[0xd2]);
+    let state = keyboard.lock().unwrap().save();
+
+    let (restored, _, line) = self::keyboard();
+    restored.lock().unwrap().restore(&state);
+    assert_eq!(line.read().unwrap(), 1);
+    assert_eq!(restored.lock().unwrap().save(), state);
+    // The byte is the parameter of the command.
+    restored.write(0, &[0x77]);
+    let keys = drain(&restored);
+    assert_eq!((keys.len(), keys[0], keys[10]), (11, 0x11, 0x77));
+    let long = vec![0; 1000];
+    restored
+        .lock()
+        .unwrap()
+        .restore(&crate::snapshot::format::v1::KeyboardState {
+            output: long,
+            ..state
+        });
+    assert_eq!(drain(&restored).len(), 64);
+}

@@ -16,7 +16,9 @@ use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memo
 use kvm_ioctls::VmFd;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
+use vm_memory::{
+    Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap,
+};
 
 use crate::kvm::KvmError;
 use prefault::prefault;
@@ -120,13 +122,42 @@ fn region(machine: &MachineConfig, base: GuestAddress, size: usize) -> Result<Re
     } else {
         libc::MAP_NORESERVE
     };
-    let bitmap = machine
-        .track_dirty_pages
-        .then(|| AtomicBitmap::new(size, PAGE));
-    let mapping = MmapRegionBuilder::new_with_bitmap(size, bitmap)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+    let builder = MmapRegionBuilder::new_with_bitmap(size, bitmap(machine, size))
         .with_mmap_flags(flags)
-        .with_hugetlbfs(huge)
+        .with_hugetlbfs(huge);
+    build(machine, base, builder)
+}
+
+/// A part of a file as memory of the guest, which never writes it: the file's pages are its own from the moment that it does.
+///
+/// # Errors
+/// If the file is shorter, or the host does not map it.
+pub(crate) fn of_file(
+    machine: &MachineConfig,
+    (base, size): (GuestAddress, u64),
+    part: FileOffset,
+) -> Result<Region, MemoryError> {
+    let size = usize::try_from(size).map_err(|_| MemoryError::TooLarge(size / MIB))?;
+    let builder = MmapRegionBuilder::new_with_bitmap(size, bitmap(machine, size))
+        .with_file_offset(part)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    build(machine, base, builder)
+}
+
+/// Where pages that devices write are noted, if they are.
+fn bitmap(machine: &MachineConfig, size: usize) -> Option<AtomicBitmap> {
+    let tracks = machine.track_dirty_pages;
+    tracks.then(|| AtomicBitmap::new(size, PAGE))
+}
+
+fn build(
+    machine: &MachineConfig,
+    base: GuestAddress,
+    builder: MmapRegionBuilder<Option<AtomicBitmap>>,
+) -> Result<Region, MemoryError> {
+    let huge = machine.huge_pages == HugePages::Hugetlbfs2M;
+    let mapping = builder
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .build()
         .map_err(|error| match error {
             MmapRegionError::Mmap(_) if huge => MemoryError::NoHugePages(machine.mem_size_mib / 2),

@@ -20,6 +20,10 @@ counters! {
         pub(crate) pause_vm: Level,
         /// The last resumption, in microseconds.
         pub(crate) resume_vm: Level,
+        /// The last full snapshot, until its files were in their places, in microseconds.
+        pub(crate) full_create_snapshot: Level,
+        /// The last diff, in the same way, in microseconds.
+        pub(crate) diff_create_snapshot: Level,
     }
 }
 

@@ -64,6 +64,15 @@ pub fn run() -> Result<HostProfile, ProbeError> {
     answers.recv().map_err(|_| ProbeError::Host("answer"))?
 }
 
+/// Whether what is hidden from a guest by its CPUID is hidden from it: not where KVM cannot be asked, either.
+pub(crate) fn masks_hold(kvm: &Kvm, supported: &CpuId) -> bool {
+    let (beat, _beats) = mpsc::channel();
+    let hold = MicroGuest::new(kvm, supported, beat)
+        .map_err(ProbeError::from)
+        .and_then(|mut guest| masks::hold(&mut guest, supported));
+    hold.unwrap_or(false)
+}
+
 /// Gets the thread out of every guest that takes too long, until the thread has dropped its end.
 fn watch(beats: &Receiver<()>, prober: &JoinHandle<()>) {
     loop {

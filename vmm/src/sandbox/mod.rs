@@ -22,6 +22,7 @@ mod root;
 pub mod seccomp;
 mod user;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -125,16 +126,12 @@ impl Sandbox {
         // The modes that a guest gives to files of a share are the ones that they get. Nothing else here makes files.
         umask(Mode::empty());
         let Some(user) = &self.user else {
-            let own_descriptors = root::host_descriptors().map_err(piece("/proc/self/fd"))?;
-            return Ok(Confinement::new(
-                own_descriptors,
-                Level::None,
-                Rights::Untouched,
-            ));
+            let own = root::of_host().map_err(piece("/proc/self/fd"))?;
+            return Ok(Confinement::new(own, Level::None, Rights::Untouched));
         };
         user.map().map_err(piece("an id in its user namespace"))?;
         namespaces::enter().map_err(piece("new namespaces"))?;
-        let own_descriptors = root::own_descriptors().map_err(piece("a /proc of its own"))?;
+        let own = root::own().map_err(piece("a /proc of its own"))?;
         root::empty().map_err(piece("an empty root directory"))?;
         limits::lower().map_err(piece("lower limits"))?;
         let kept = user.change().map_err(piece("another user"))?;
@@ -145,7 +142,7 @@ impl Sandbox {
             true => Rights::None,
             false => Rights::ForShares,
         };
-        Ok(Confinement::new(own_descriptors, self.filter, rights))
+        Ok(Confinement::new(own, self.filter, rights))
     }
 }
 
@@ -164,7 +161,7 @@ pub(crate) struct Confinement(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    own_descriptors: OwnedFd,
+    own: root::Own,
     filter: Level,
     rights: Rights,
     /// The first thread has given up what the others must not have, and they are made without.
@@ -183,9 +180,9 @@ enum Rights {
 }
 
 impl Confinement {
-    fn new(own_descriptors: OwnedFd, filter: Level, rights: Rights) -> Self {
+    fn new(own: root::Own, filter: Level, rights: Rights) -> Self {
         Self(Arc::new(Inner {
-            own_descriptors,
+            own,
             filter,
             rights,
             closed: AtomicBool::new(false),
@@ -197,7 +194,19 @@ impl Confinement {
     /// # Errors
     /// If the host has no descriptors left.
     pub(crate) fn own_descriptors(&self) -> io::Result<OwnedFd> {
-        self.0.own_descriptors.try_clone()
+        self.0.own.descriptors.try_clone()
+    }
+
+    /// `/proc/self/pagemap` of this process.
+    ///
+    /// # Errors
+    /// If the kernel has none, or the host has no descriptors left.
+    pub(crate) fn pagemap(&self) -> io::Result<File> {
+        let pagemap = self.0.own.pagemap.as_ref();
+        let refused = |error: &io::Error| error.raw_os_error().unwrap_or(libc::ENOENT);
+        pagemap
+            .map_err(|error| io::Error::from_raw_os_error(refused(error)))?
+            .try_clone()
     }
 
     /// Before the first order is read.

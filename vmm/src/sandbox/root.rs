@@ -1,7 +1,8 @@
-//! An empty root directory, and the one thing of a file system that a share's server needs: its own descriptors.
+//! An empty root directory, and what is needed of `/proc`: by a share's server its own descriptors, by snapshots which pages are in use.
 //!
 //! The mounts are made by the calls of Linux 5.2 (`fsopen`, `fsmount`), which need no directory of the host to work in.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -35,27 +36,42 @@ pub(super) fn empty() -> io::Result<()> {
     Ok(())
 }
 
-/// `/proc/self/fd` of a `/proc` that is nowhere mounted and has the processes of this namespace only, and no setting of the host: who gets
+/// What the process needs of `/proc`.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// `/proc/self/fd`.
+    pub(super) descriptors: OwnedFd,
+    /// `/proc/self/pagemap`, which says which pages of its memory are in use, where the kernel has it.
+    pub(super) pagemap: io::Result<File>,
+}
+
+/// Of a `/proc` that is nowhere mounted and has the processes of this namespace only, and no setting of the host: who gets
 /// hold of a share's thread, which may read and write everything, must not find those. The PID namespace must be new.
 ///
 /// # Errors
 /// The host's answer.
-pub(super) fn own_descriptors() -> io::Result<OwnedFd> {
-    let proc = mount("proc", &[("subset", "pid")])?;
-    open(&proc, "self/fd")
+pub(super) fn own() -> io::Result<Own> {
+    of(mount("proc", &[("subset", "pid")])?)
 }
 
-/// `/proc/self/fd` of the host's `/proc`.
+/// Of the host's `/proc`.
 ///
 /// # Errors
 /// The host's answer.
-pub(super) fn host_descriptors() -> io::Result<OwnedFd> {
-    open(CWD, "/proc/self/fd")
+pub(super) fn of_host() -> io::Result<Own> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    of(openat(CWD, "/proc", flags, Mode::empty())?)
 }
 
-fn open(at: impl std::os::fd::AsFd, path: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(at, path, flags, Mode::empty())?)
+fn of(proc: OwnedFd) -> io::Result<Own> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptors = openat(&proc, "self/fd", directory, Mode::empty())?;
+    let file = OFlags::RDONLY | OFlags::CLOEXEC;
+    let pagemap = openat(&proc, "self/pagemap", file, Mode::empty());
+    Ok(Own {
+        descriptors,
+        pagemap: pagemap.map(File::from).map_err(io::Error::from),
+    })
 }
 
 /// A file system that is mounted nowhere yet.

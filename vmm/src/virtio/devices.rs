@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use hull_devices::VirtioDevice;
 use hull_devices::balloon::{Balloon, BalloonConfig};
 use hull_devices::console::{Console, ConsoleBackend, ConsoleSize};
 use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::rng::{Rng, RngConfig};
 use hull_devices::vsock::{Dialer, Vsock, VsockBackend, VsockConfig};
+use hull_devices::{DeviceState, TransportState, VirtioDevice};
 use hull_vm_api::config::{self, Entropy};
-use hull_vm_api::{Metadata, VmConfig};
+use hull_vm_api::{Draft, Metadata};
 
 use super::extra::Extra;
 use super::lane::Threads;
+use super::saved::{self, SavedDevices};
 use super::{Name, disk, net, rate, share};
 use crate::error::StartError;
 use crate::files::{Access, Files};
 use crate::relay::{self, Relay};
 use crate::sandbox::Fence;
+use crate::snapshot::format::v1::Device;
 use crate::timeline::{Stage, Timeline};
 
 /// A device, and what changes its rate limits.
@@ -45,31 +47,42 @@ impl Made {
     }
 }
 
+/// Makes a device of what was saved of it, if it is not new.
+type Make<'a> = &'a mut dyn FnMut(Option<&DeviceState>) -> Result<Made, StartError>;
+
 /// All devices, and what some of them leave with the machine.
 #[derive(Debug, Default)]
-pub(super) struct Opened {
-    pub(super) devices: Vec<(Name, Made)>,
+pub(super) struct Opened<'a> {
+    /// Each with the registers that it had, if it is not new.
+    pub(super) devices: Vec<(Name, Made, Option<&'a TransportState>)>,
     pub(super) dialer: Option<Dialer>,
     pub(super) mmds: Option<Mmds>,
     pub(super) relays: Vec<Relay>,
 }
 
-/// The devices that a configuration asks for, in the order of their slots: the disks come first.
-pub(super) fn open(
-    config: &VmConfig,
+/// The devices that a configuration asks for, in the order of their slots: the disks come first. What was saved of them goes with them.
+pub(super) fn open<'a>(
+    config: &Draft,
     metadata: &Metadata,
     extra: &Extra,
-    files: &Files,
-    timeline: &Arc<Timeline>,
-) -> Result<Opened, StartError> {
+    (files, timeline): (&Files, &Arc<Timeline>),
+    saved: Option<&'a [Device]>,
+) -> Result<Opened<'a>, StartError> {
     let mut opened = Opened::default();
-    let mut add = |name, made| opened.devices.push((name, made));
+    let mut saved = SavedDevices::new(saved);
+    let mut add = |name: Name, make: Make<'_>| {
+        let transport = saved.next(&name)?;
+        let made = make(saved::device(transport))?;
+        opened.devices.push((name, made, transport));
+        Ok::<_, StartError>(())
+    };
     for drive in config.drives_in_order() {
         let name = Name::Drive(drive.drive_id.clone());
-        add(name, disk::make(drive, files)?);
+        add(name, &mut |saved| disk::make(drive, files, saved))?;
     }
     for (index, pmem) in config.pmem.iter().enumerate() {
-        add(Name::Pmem(pmem.id.clone()), extra.pmem(index, pmem)?);
+        let name = Name::Pmem(pmem.id.clone());
+        add(name, &mut |saved| extra.pmem(index, pmem, saved))?;
     }
     opened.mmds = net::mmds(config, metadata)?;
     for interface in &config.network_interfaces {
@@ -77,41 +90,57 @@ pub(super) fn open(
         let shown = config.mmds_config.as_ref();
         let shown = shown.is_some_and(|mmds| mmds.network_interfaces.contains(id));
         let mmds = opened.mmds.as_ref().filter(|_| shown);
-        add(
-            Name::Network(id.clone()),
-            net::make(interface, mmds, files)?,
-        );
+        let name = Name::Network(id.clone());
+        add(name, &mut |saved| net::make(interface, mmds, files, saved))?;
     }
     if let Some(config) = &config.vsock {
-        let device = vsock(config, files, timeline.clone())?;
-        opened.dialer = Some(device.dialer());
-        add(Name::Vsock, Made::unlimited(device));
+        let dialer = &mut opened.dialer;
+        add(Name::Vsock, &mut |saved| {
+            let device = vsock(config, files, timeline.clone(), saved)?;
+            *dialer = Some(device.dialer());
+            Ok(Made::unlimited(device))
+        })?;
     }
     if let Some(config) = &config.console {
-        let (console, relay) = console(config, files)?;
-        opened.relays.extend(relay);
-        add(Name::Console, Made::unlimited(console));
+        let relays = &mut opened.relays;
+        add(Name::Console, &mut |saved| {
+            let (console, relay) = console(config, files, saved)?;
+            relays.extend(relay);
+            Ok(Made::unlimited(console))
+        })?;
     }
     if let Some(config) = &config.entropy {
-        add(Name::Entropy, entropy(config)?);
+        add(Name::Entropy, &mut |saved| entropy(config, saved))?;
     }
     if let Some(config) = &config.balloon {
-        add(Name::Balloon, Made::unlimited(balloon(config)?));
+        add(Name::Balloon, &mut |saved| {
+            Ok(Made::unlimited(balloon(config, saved)?))
+        })?;
     }
     if let Some(config) = &config.memory_hotplug {
-        add(Name::Hotplug, extra.hotplug(config)?);
+        add(Name::Hotplug, &mut |saved| extra.hotplug(config, saved))?;
     }
     for share in &config.shares {
-        let made = share::make(share, config.shares.len(), files)?;
-        add(Name::Share(share.tag.clone()), made);
+        let name = Name::Share(share.tag.clone());
+        let count = config.shares.len();
+        add(name, &mut |saved| share::make(share, count, files, saved))?;
     }
+    saved.end()?;
     Ok(opened)
 }
 
-fn entropy(config: &Entropy) -> Result<Made, StartError> {
-    let rate = rate::limits(config.rate_limiter.as_ref());
-    let entropy = Rng::new(&RngConfig { rate })
-        .map_err(StartError::host("the descriptors of the entropy device"))?;
+fn entropy(config: &Entropy, saved: Option<&DeviceState>) -> Result<Made, StartError> {
+    let entropy = match saved {
+        None => {
+            let rate = rate::limits(config.rate_limiter.as_ref());
+            Rng::new(&RngConfig { rate })
+                .map_err(StartError::host("the descriptors of the entropy device"))?
+        }
+        Some(DeviceState::Rng(state)) => {
+            Rng::restore(state).map_err(|error| saved::unlike(&Name::Entropy, error))?
+        }
+        Some(_) => return Err(saved::other(&Name::Entropy)),
+    };
     Ok(Made {
         rates: vec![entropy.rate_control()],
         device: Box::new(entropy),
@@ -120,14 +149,18 @@ fn entropy(config: &Entropy) -> Result<Made, StartError> {
     })
 }
 
-fn balloon(config: &config::Balloon) -> Result<Balloon, StartError> {
-    Ok(Balloon::new(BalloonConfig {
-        target_pages: pages(config.amount_mib),
-        deflate_on_oom: config.deflate_on_oom,
-        statistics_interval_s: config.stats_polling_interval_s,
-        free_page_hinting: config.free_page_hinting,
-        free_page_reporting: config.free_page_reporting,
-    })?)
+fn balloon(config: &config::Balloon, saved: Option<&DeviceState>) -> Result<Balloon, StartError> {
+    Ok(match saved {
+        None => Balloon::new(BalloonConfig {
+            target_pages: pages(config.amount_mib),
+            deflate_on_oom: config.deflate_on_oom,
+            statistics_interval_s: config.stats_polling_interval_s,
+            free_page_hinting: config.free_page_hinting,
+            free_page_reporting: config.free_page_reporting,
+        })?,
+        Some(DeviceState::Balloon(state)) => Balloon::restore(state)?,
+        Some(_) => return Err(saved::other(&Name::Balloon)),
+    })
 }
 
 /// Pages of a balloon in so many MiB.
@@ -141,6 +174,7 @@ fn vsock(
     config: &config::Vsock,
     files: &Files,
     timeline: Arc<Timeline>,
+    saved: Option<&DeviceState>,
 ) -> Result<Vsock, StartError> {
     let backend = VsockBackend {
         listener: Some(files.listener(&config.uds_path)?),
@@ -150,12 +184,19 @@ fn vsock(
     let settings = VsockConfig {
         guest_cid: config.guest_cid,
     };
-    Ok(Vsock::new(settings, backend)?)
+    Ok(match saved {
+        None => Vsock::new(settings, backend)?,
+        Some(DeviceState::Vsock(state)) if state.guest_cid == settings.guest_cid => {
+            Vsock::restore(state, backend)?
+        }
+        Some(_) => return Err(saved::other(&Name::Vsock)),
+    })
 }
 
 fn console(
     config: &config::Console,
     files: &Files,
+    saved: Option<&DeviceState>,
 ) -> Result<(Console, Option<Relay>), StartError> {
     let output = files.open("console.output_path", &config.output_path, Access::Append)?;
     let input = match &config.input_path {
@@ -168,7 +209,12 @@ fn console(
     };
     let (output, relay) = relay::output("console", output, Some(files.confinement()))
         .map_err(StartError::host("a thread for the console"))?;
-    let mut console = Console::new(ConsoleBackend { output, input })?;
+    let backend = ConsoleBackend { output, input };
+    let mut console = match saved {
+        None => Console::new(backend)?,
+        Some(DeviceState::Console(state)) => Console::restore(state, backend)?,
+        Some(_) => return Err(saved::other(&Name::Console)),
+    };
     if let (Some(rows), Some(columns)) = (config.rows, config.columns) {
         console.set_size(ConsoleSize { columns, rows });
     }

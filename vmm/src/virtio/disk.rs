@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use hull_devices::block::{Block, BlockConfig, CacheMode, Disk, Engine, Serial};
+use hull_devices::DeviceState;
+use hull_devices::block::{Block, BlockConfig, BlockState, CacheMode, Disk, Engine, Serial};
 use hull_vm_api::config::{CacheType, Drive, HostPath, IoEngine};
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 
-use super::Made;
 use super::lane::Threads;
-use super::rate;
+use super::{Made, Name, rate, saved};
 use crate::error::StartError;
 use crate::files::{Access, FileError, Files};
 
@@ -19,8 +19,12 @@ use crate::files::{Access, FileError, Files};
 const PATIENCE: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Makes a disk.
-pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
+/// Makes a disk, or restores it.
+pub(super) fn make(
+    drive: &Drive,
+    files: &Files,
+    saved: Option<&DeviceState>,
+) -> Result<Made, StartError> {
     let config = BlockConfig {
         serial: match &drive.serial {
             Some(serial) => Serial::from_start_of(serial),
@@ -43,11 +47,22 @@ pub(super) fn make(drive: &Drive, files: &Files) -> Result<Made, StartError> {
         Engine::Sync => Threads::Alike(count),
         Engine::IoUring => Threads::Leader(count),
     };
-    let block = Block::new(config, open(drive, files)?);
-    let block = block.map_err(|source| StartError::Block {
-        id: drive.drive_id.clone(),
-        source,
-    })?;
+    let disk = open(drive, files)?;
+    let name = Name::Drive(drive.drive_id.clone());
+    let block = match saved {
+        None => Block::new(config, disk).map_err(|source| StartError::Block {
+            id: drive.drive_id.clone(),
+            source,
+        })?,
+        Some(DeviceState::Block(state)) => {
+            let state = BlockState {
+                config,
+                ..state.clone()
+            };
+            Block::restore(&state, disk).map_err(|error| saved::unlike(&name, error))?
+        }
+        Some(_) => return Err(saved::other(&name)),
+    };
     Ok(Made {
         rates: vec![block.rate_control()],
         device: Box::new(block),

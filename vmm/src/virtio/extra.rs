@@ -7,78 +7,118 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use hull_devices::GuestMemory;
 use hull_devices::mem::{Mem, MemConfig};
 use hull_devices::pmem::{MAPPING_ALIGN, Mapping, Pmem, PmemConfig};
-use hull_vm_api::VmConfig;
+use hull_devices::{DeviceState, GuestMemory};
+use hull_vm_api::Draft;
 use hull_vm_api::config::{self, MachineConfig};
 use kvm_ioctls::VmFd;
-use vm_memory::{GuestAddress, GuestMemoryBackend};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::lane::Threads;
 use super::slots::KvmSlots;
-use super::{Made, rate};
+use super::{Made, Name, rate, saved};
 use crate::error::StartError;
 use crate::files::{Access, Files};
 use crate::lost_memory::Place;
-use crate::memory::{self, MIB};
+use crate::memory::{self, MIB, Region};
+use crate::snapshot::memory::Backing;
 
 /// What Linux wants the beginning of memory that is plugged in to be a multiple of, on every machine (its largest memory block).
 const HOTPLUG_ALIGN: u64 = 2 << 30;
 
-/// The files of virtio-pmem, for whoever has the guest's memory: regions of that do not keep them.
+/// Files that are memory of the guest, for whoever has the guest's memory: regions of that do not keep them.
 pub(crate) type Mappings = Arc<[Arc<Mapped>]>;
 
-/// A file of virtio-pmem as memory of this process.
+/// A file as memory of this process: of virtio-pmem, or the one that a restored machine's memory comes from.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     /// Whose it is, in words.
     pub(crate) name: String,
     /// Where the guest has it.
     addresses: Range<u64>,
-    mapping: Arc<Mapping>,
+    /// Of virtio-pmem.
+    mapping: Option<Arc<Mapping>>,
     _place: Place,
 }
 
 impl Mapped {
-    fn new(id: &str, mapping: Mapping, at: u64) -> Self {
+    fn new(id: &str, mapping: Mapping, at: u64) -> (Arc<Mapping>, Self) {
         let name = format!("pmem {id}");
         let start = mapping.host_address();
         let place = Place::of(&name, start..start.saturating_add(mapping.size()));
-        Self {
+        let mapping = Arc::new(mapping);
+        let mapped = Self {
             name,
             addresses: at..at.saturating_add(mapping.size()),
-            mapping: Arc::new(mapping),
+            mapping: Some(mapping.clone()),
             _place: place,
+        };
+        (mapping, mapped)
+    }
+
+    /// A region of a restored machine's memory.
+    fn of_snapshot(region: &Region) -> Self {
+        let name = "the snapshot's memory".to_owned();
+        let (start, at) = (region.as_ptr() as u64, region.start_addr().0);
+        Self {
+            addresses: at..at.saturating_add(region.len()),
+            mapping: None,
+            _place: Place::of(&name, start..start.saturating_add(region.len())),
+            name,
         }
     }
 
     /// Whether a vCPU came out with an access to it that can only mean that the host has no page there. (A write to memory that is
     /// only read comes out, too.)
     pub(crate) fn lacks(&self, address: u64, is_write: bool) -> bool {
-        self.addresses.contains(&address) && !(is_write && self.mapping.is_read_only())
+        let mapping = self.mapping.as_ref();
+        let is_read_only = mapping.is_some_and(|mapping| mapping.is_read_only());
+        self.addresses.contains(&address) && !(is_write && is_read_only)
     }
 }
 
 /// The guest's memory with all that comes on top of its RAM.
 pub(super) struct Extra {
     pub(super) memory: GuestMemory,
-    pmem: Vec<(u64, Arc<Mapped>)>,
+    /// The same without files of virtio-pmem: what a snapshot has.
+    pub(super) own: GuestMemory,
+    pmem: Vec<(u64, Arc<Mapping>)>,
     hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
+    mapped: Vec<Arc<Mapped>>,
+}
+
+/// The RAM of a machine.
+#[derive(Debug)]
+pub(crate) struct Ram {
+    /// As it is mapped.
+    pub(crate) memory: GuestMemory,
+    /// The file that it comes from, and where in that the RAM ends, if the machine is restored.
+    pub(crate) backing: Option<(Backing, u64)>,
 }
 
 /// Opens and maps what a configuration asks for, and shows it to KVM.
 pub(super) fn map(
-    config: &VmConfig,
+    config: &Draft,
     files: &Files,
     vm: &VmFd,
-    ram: &GuestMemory,
+    ram: &Ram,
 ) -> Result<Extra, StartError> {
+    let Ram { memory, backing } = ram;
     let mut extra = Extra {
-        memory: ram.clone(),
+        memory: memory.clone(),
+        own: memory.clone(),
         pmem: Vec::new(),
         hotplug: None,
+        mapped: Vec::new(),
     };
+    if backing.is_some() {
+        let regions = memory
+            .iter()
+            .map(|region| Arc::new(Mapped::of_snapshot(region)));
+        extra.mapped.extend(regions);
+    }
+    let ram = memory;
     let end = ram.last_addr().0 + 1;
     let mut next = end.max(4 << 30).next_multiple_of(MAPPING_ALIGN);
     // RAM has the first slots of KVM.
@@ -100,23 +140,35 @@ pub(super) fn map(
             .insert_region(Arc::new(region))
             .map_err(memory::MemoryError::Layout)?;
         let size = mapping.size();
-        let mapped = Mapped::new(&pmem.id, mapping, next);
-        extra.pmem.push((next, Arc::new(mapped)));
+        let (mapping, mapped) = Mapped::new(&pmem.id, mapping, next);
+        extra.pmem.push((next, mapping));
+        extra.mapped.push(Arc::new(mapped));
         next += size;
     }
     if let Some(hotplug) = &config.memory_hotplug {
         let base = next.next_multiple_of(HOTPLUG_ALIGN);
         let size = u64::from(hotplug.total_size_mib) * MIB;
         let machine: &MachineConfig = &config.machine_config;
-        let region = memory::lazy(machine, GuestAddress(base), size)?;
+        let region = match backing {
+            None => memory::lazy(machine, GuestAddress(base), size)?,
+            Some((backing, offset)) => {
+                let part = backing.at(*offset);
+                let region = memory::of_file(machine, (GuestAddress(base), size), part)?;
+                extra.mapped.push(Arc::new(Mapped::of_snapshot(&region)));
+                region
+            }
+        };
         let slot = slots.next().unwrap_or_default();
         let shown = KvmSlots::new(vm, slot, &region, machine.track_dirty_pages).map_err(
             StartError::host("a descriptor for memory that is plugged in"),
         )?;
-        extra.memory = extra
-            .memory
-            .insert_region(Arc::new(region))
-            .map_err(memory::MemoryError::Layout)?;
+        let region = Arc::new(region);
+        let with = |memory: &GuestMemory| {
+            let memory = memory.insert_region(region.clone());
+            memory.map_err(memory::MemoryError::Layout)
+        };
+        extra.memory = with(&extra.memory)?;
+        extra.own = with(&extra.own)?;
         extra.hotplug = Some((base, Cell::new(Some(shown))));
     }
     Ok(extra)
@@ -151,18 +203,30 @@ fn no_room(id: &str) -> StartError {
 }
 
 impl Extra {
-    /// Makes the device of file number `index`.
-    pub(super) fn pmem(&self, index: usize, pmem: &config::Pmem) -> Result<Made, StartError> {
-        let (address, mapped) = self.pmem.get(index).ok_or_else(|| no_room(&pmem.id))?;
+    /// Makes the device of file number `index`, or restores it.
+    pub(super) fn pmem(
+        &self,
+        index: usize,
+        pmem: &config::Pmem,
+        saved: Option<&DeviceState>,
+    ) -> Result<Made, StartError> {
+        let (address, mapping) = self.pmem.get(index).ok_or_else(|| no_room(&pmem.id))?;
         let config = PmemConfig {
             address: *address,
             rate: rate::limits(pmem.rate_limiter.as_ref()),
         };
-        let device =
-            Pmem::new(config, mapped.mapping.clone()).map_err(|source| StartError::Pmem {
+        let mapping = mapping.clone();
+        let device = match saved {
+            None => Pmem::new(config, mapping).map_err(|source| StartError::Pmem {
                 id: pmem.id.clone(),
                 source,
-            })?;
+            })?,
+            Some(DeviceState::Pmem(state)) if state.config.address == *address => {
+                let restored = Pmem::restore(state, mapping);
+                restored.map_err(|error| saved::unlike(&Name::Pmem(pmem.id.clone()), error))?
+            }
+            Some(_) => return Err(saved::other(&Name::Pmem(pmem.id.clone()))),
+        };
         Ok(Made {
             rates: vec![device.rate_control()],
             device: Box::new(device),
@@ -171,8 +235,12 @@ impl Extra {
         })
     }
 
-    /// Makes the device of memory that can be plugged in.
-    pub(super) fn hotplug(&self, hotplug: &config::MemoryHotplug) -> Result<Made, StartError> {
+    /// Makes the device of memory that can be plugged in, or restores it.
+    pub(super) fn hotplug(
+        &self,
+        hotplug: &config::MemoryHotplug,
+        saved: Option<&DeviceState>,
+    ) -> Result<Made, StartError> {
         let (address, slots) = self
             .hotplug
             .as_ref()
@@ -185,8 +253,23 @@ impl Extra {
             slot_size: u64::from(hotplug.slot_size_mib) * MIB,
             requested_size: 0,
         };
+        let is_same = |state: &MemConfig| {
+            let requested_size = 0;
+            MemConfig {
+                requested_size,
+                ..*state
+            } == config
+        };
+        let mem = match saved {
+            None => Mem::new(config, Box::new(slots))?,
+            Some(DeviceState::Mem(state)) if is_same(&state.config) => {
+                let restored = Mem::restore(state, Box::new(slots));
+                restored.map_err(|error| saved::unlike(&Name::Hotplug, error))?
+            }
+            Some(_) => return Err(saved::other(&Name::Hotplug)),
+        };
         Ok(Made {
-            device: Box::new(Mem::new(config, Box::new(slots))?),
+            device: Box::new(mem),
             rates: Vec::new(),
             threads: Threads::EventLoop,
             fence: None,
@@ -195,6 +278,6 @@ impl Extra {
 
     /// What must live as long as anybody who has the guest's memory.
     pub(super) fn mappings(&self) -> Mappings {
-        self.pmem.iter().map(|(_, mapped)| mapped.clone()).collect()
+        self.mapped.iter().cloned().collect()
     }
 }

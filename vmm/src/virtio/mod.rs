@@ -9,6 +9,7 @@ mod extra;
 mod lane;
 mod net;
 mod rate;
+mod saved;
 mod share;
 mod slots;
 mod tap;
@@ -25,7 +26,7 @@ use hull_devices::vsock::Dialer;
 use hull_devices::{
     Cause, GuestMemory, Interrupt, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice, Written,
 };
-use hull_vm_api::{Metadata, VmConfig};
+use hull_vm_api::{Draft, Metadata};
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vm_memory::Address;
 
@@ -40,13 +41,14 @@ use crate::metrics::{InterruptCounters, Source};
 use crate::relay::Relay;
 use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
+use crate::snapshot::format::v1::Device;
 use crate::timeline::Timeline;
 use devices::Made;
 use lane::{Lane, Threads};
 
 pub(crate) use devices::pages;
 pub(crate) use disk::{assemble, contents};
-pub(crate) use extra::Mappings;
+pub(crate) use extra::{Mappings, Ram};
 pub(crate) use net::filter;
 pub(crate) use rate::{bandwidth, change};
 
@@ -73,6 +75,8 @@ pub(crate) struct Virtio {
     /// The metadata service, if there is one.
     mmds: Option<Mmds>,
     mappings: Mappings,
+    /// The guest's memory without files of virtio-pmem.
+    own_memory: GuestMemory,
     interrupts: Arc<InterruptCounters>,
     /// Threads that carry output.
     relays: Vec<Relay>,
@@ -93,24 +97,23 @@ struct Attached {
 }
 
 impl Virtio {
-    /// Makes the devices and connects them with the machine, which has its RAM already. The second value is all of the
-    /// guest's memory.
+    /// Makes the devices and connects them with the machine, which has its RAM already, or restores them; then they are paused. The second
+    /// value is all of the guest's memory.
     ///
     /// # Errors
     /// What a device lacks, or what KVM refused.
     pub(crate) fn new(
-        config: &VmConfig,
+        config: &Draft,
         metadata: &Metadata,
         host: (&Files, &Arc<Timeline>),
-        vm: &VmFd,
-        ram: &GuestMemory,
+        (vm, ram): (&VmFd, &Ram),
+        saved: Option<&[Device]>,
     ) -> Result<(Self, GuestMemory), StartError> {
-        let (files, timeline) = host;
-        let extra = extra::map(config, files, vm, ram)?;
-        let opened = devices::open(config, metadata, &extra, files, timeline)?;
+        let extra = extra::map(config, host.0, vm, ram)?;
+        let opened = devices::open(config, metadata, &extra, host, saved)?;
         let interrupts = Arc::<InterruptCounters>::default();
         let mut attached = Vec::new();
-        for (index, (name, made)) in (0..).zip(opened.devices) {
+        for (index, (name, made, state)) in (0..).zip(opened.devices) {
             let slot = layout::virtio_slot(index).ok_or(StartError::TooManyDevices)?;
             let line = IrqLine::connect(vm, slot.gsi)
                 .map_err(StartError::host("an interrupt line of a device"))?;
@@ -120,8 +123,15 @@ impl Virtio {
             };
             let memory = extra.memory.clone();
             let metrics = made.device.metrics();
-            let transport = MmioTransport::new(made.device, memory, Arc::new(line))
-                .map_err(StartError::host("the eventfds of a device"))?;
+            let transport = match state {
+                None => MmioTransport::new(made.device, memory, Arc::new(line))
+                    .map_err(StartError::host("the eventfds of a device"))?,
+                Some(state) => {
+                    let restored =
+                        MmioTransport::restore(state, made.device, memory, Arc::new(line));
+                    restored.map_err(|error| saved::unlike(&name, error))?
+                }
+            };
             listen(vm, slot, &transport)?;
             attached.push(Attached {
                 name,
@@ -139,6 +149,7 @@ impl Virtio {
             dialer: opened.dialer,
             mmds: opened.mmds,
             mappings: extra.mappings(),
+            own_memory: extra.own,
             interrupts,
             relays: opened.relays,
         };
@@ -195,6 +206,19 @@ impl Virtio {
     #[must_use]
     pub(crate) fn mappings(&self) -> Mappings {
         self.mappings.clone()
+    }
+
+    /// The guest's memory as far as it is no file of virtio-pmem: what a snapshot has to have.
+    #[must_use]
+    pub(crate) fn own_memory(&self) -> GuestMemory {
+        self.own_memory.clone()
+    }
+
+    /// All devices, by their names, in the order of their slots.
+    pub(crate) fn named(&self) -> Vec<(String, Arc<MmioTransport>)> {
+        let devices = self.attached.iter();
+        let named = devices.map(|device| (device.name.to_string(), device.transport.clone()));
+        named.collect()
     }
 
     /// Gives threads to shares, which keep more rights than others and so come first.

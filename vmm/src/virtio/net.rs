@@ -1,18 +1,19 @@
 //! Network interfaces, and the metadata service that answers on some of them.
 
+use hull_devices::DeviceState;
 use hull_devices::net::mmds::{Mmds, MmdsConfig, Version};
 use hull_devices::net::{Lease, MacAddress, Net, NetBackend, NetConfig, SourceFilter};
 use hull_vm_api::config::{DhcpLease, LinkState, MmdsVersion, NetworkInterface};
-use hull_vm_api::{Metadata, VmConfig};
+use hull_vm_api::{Draft, Metadata};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::lane::Threads;
-use super::{Made, rate, tap};
+use super::{Made, Name, rate, saved, tap};
 use crate::error::StartError;
 use crate::files::Files;
 
 /// The metadata service, if there is one.
-pub(super) fn mmds(config: &VmConfig, metadata: &Metadata) -> Result<Option<Mmds>, StartError> {
+pub(super) fn mmds(config: &Draft, metadata: &Metadata) -> Result<Option<Mmds>, StartError> {
     let Some(config) = &config.mmds_config else {
         return Ok(None);
     };
@@ -31,15 +32,23 @@ pub(super) fn mmds(config: &VmConfig, metadata: &Metadata) -> Result<Option<Mmds
     Ok(Some(mmds))
 }
 
-/// Makes an interface.
+/// Makes an interface, or restores it: then it has the address that its guest has learned.
 pub(super) fn make(
     interface: &NetworkInterface,
     mmds: Option<&Mmds>,
     files: &Files,
+    saved: Option<&DeviceState>,
 ) -> Result<Made, StartError> {
-    let mac = match interface.guest_mac {
-        Some(mac) => MacAddress(mac.0),
-        None => made_up()?,
+    let name = Name::Network(interface.iface_id.clone());
+    let state = match saved {
+        None => None,
+        Some(DeviceState::Net(state)) => Some(state),
+        Some(_) => return Err(saved::other(&name)),
+    };
+    let mac = match (state, interface.guest_mac) {
+        (Some(state), _) => state.mac,
+        (None, Some(mac)) => MacAddress(mac.0),
+        (None, None) => made_up()?,
     };
     let config = NetConfig {
         mac,
@@ -53,12 +62,18 @@ pub(super) fn make(
         filter: filter(interface, mac),
         lease: interface.dhcp.as_ref().map(lease),
     };
-    let net = Net::new(&config, backend);
-    let mut net = net.map_err(|source| StartError::Net {
+    let made = |source| StartError::Net {
         id: interface.iface_id.clone(),
         source,
-    })?;
-    net.set_link(interface.link == LinkState::Up);
+    };
+    let net = match state {
+        None => {
+            let mut net = Net::new(&config, backend).map_err(made)?;
+            net.set_link(interface.link == LinkState::Up);
+            net
+        }
+        Some(state) => Net::restore(state, backend).map_err(made)?,
+    };
     Ok(Made {
         rates: vec![net.rx_limit(), net.tx_limit()],
         device: Box::new(net),

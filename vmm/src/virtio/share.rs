@@ -1,11 +1,12 @@
 //! Directories of the host in the guest.
 
+use hull_devices::DeviceState;
 use hull_devices::fs::{Fs, FsBackend, FsCache, FsConfig};
 use hull_vm_api::config::{Share, ShareCache};
 use rustix::process::{Resource, getrlimit};
 
-use super::Made;
 use super::lane::Threads;
+use super::{Made, Name, saved};
 use crate::error::StartError;
 use crate::files::Files;
 use crate::sandbox::Fence;
@@ -17,8 +18,13 @@ const MAX_DESCRIPTORS: u64 = 64 << 10;
 /// Files that a guest may know at a time, of each share.
 const NODES: usize = 1 << 20;
 
-/// Makes one of `count` shares.
-pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, StartError> {
+/// Makes one of `count` shares, or restores it.
+pub(super) fn make(
+    share: &Share,
+    count: usize,
+    files: &Files,
+    saved: Option<&DeviceState>,
+) -> Result<Made, StartError> {
     let config = FsConfig {
         tag: share.tag.clone(),
         read_only: share.read_only,
@@ -44,11 +50,18 @@ pub(super) fn make(share: &Share, count: usize, files: &Files) -> Result<Made, S
         descriptors: descriptors(count),
         nodes: NODES,
     };
-    let fs = Fs::new(config, backend);
-    let fs = fs.map_err(|source| StartError::Share {
-        tag: share.tag.clone(),
-        source,
-    })?;
+    let name = Name::Share(share.tag.clone());
+    let fs = match saved {
+        None => Fs::new(config, backend).map_err(|source| StartError::Share {
+            tag: share.tag.clone(),
+            source,
+        })?,
+        Some(DeviceState::Fs(state)) => {
+            let restored = Fs::restore(config, state, backend);
+            restored.map_err(|error| saved::unlike(&name, error))?
+        }
+        Some(_) => return Err(saved::other(&name)),
+    };
     Ok(Made {
         threads: Threads::Alike(fs.threads()),
         device: Box::new(fs),

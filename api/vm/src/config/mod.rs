@@ -21,6 +21,7 @@ mod number;
 pub(crate) mod path;
 mod pmem;
 mod rate_limiter;
+mod repoint;
 mod share;
 mod streams;
 pub(crate) mod strict;

@@ -19,6 +19,8 @@ pub enum PathUse {
     ReadWrite,
     /// A file to be written behind its end, made if it is missing.
     Append,
+    /// A file that is made, in the place of what is there.
+    Create,
     /// A directory with all that is in it.
     Directory,
     /// The name of a TAP device.
@@ -91,6 +93,10 @@ impl Request {
             Self::PutPmem(put) => pmem(put, &mut named),
             Self::PutNetworkInterface(put) => interface(put, &mut named),
             Self::PutShare(put) => share(put, &mut named),
+            Self::CreateSnapshot(create) => {
+                let paths = [&create.mem_file_path, &create.snapshot_path];
+                named.extend(paths.map(|path| name(path, PathUse::Create)));
+            }
             Self::PatchDrive(update) => {
                 let mut drives = config.drives.iter();
                 let drive = drives.find(|drive| drive.drive_id == update.drive_id);

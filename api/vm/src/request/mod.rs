@@ -17,8 +17,8 @@ use serde_json::Value;
 pub use action::{Action, ActionBody, VmBody, VmState};
 pub use route::{Method, Parsed, ROUTES, Route};
 pub use snapshot::{
-    LoadHugePages, MemoryBackend, MemoryBackendType, NetworkOverride, SnapshotCreate, SnapshotLoad,
-    SnapshotLoadBody, SnapshotType, VsockOverride,
+    DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, NetworkOverride, PmemOverride,
+    ShareOverride, SnapshotCreate, SnapshotLoad, SnapshotLoadBody, SnapshotType, VsockOverride,
 };
 
 use crate::config::{

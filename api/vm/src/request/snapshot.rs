@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, HostPath, HugePages, network, path};
+use crate::config::{ConfigError, HostPath, HugePages, NamedPath, PathUse, network, path};
 
 /// Where a snapshot goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,12 @@ pub struct SnapshotLoad {
     pub network_overrides: Vec<NetworkOverride>,
     /// Another socket than that of the snapshot.
     pub vsock_override: Option<VsockOverride>,
+    /// Other files for disks. Hull's own field.
+    pub drive_overrides: Vec<DriveOverride>,
+    /// Other files for pmem devices. Hull's own field.
+    pub pmem_overrides: Vec<PmemOverride>,
+    /// Other directories for shares. Hull's own field.
+    pub share_overrides: Vec<ShareOverride>,
     /// The guest's clock goes on by the time that has passed since the snapshot.
     pub clock_realtime: bool,
     /// What the memory is made of on the host.
@@ -68,6 +74,12 @@ pub struct SnapshotLoadBody {
     network_overrides: Vec<NetworkOverride>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vsock_override: Option<VsockOverride>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    drive_overrides: Vec<DriveOverride>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pmem_overrides: Vec<PmemOverride>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    share_overrides: Vec<ShareOverride>,
     #[serde(default)]
     clock_realtime: bool,
     #[serde(default)]
@@ -109,6 +121,44 @@ pub struct NetworkOverride {
 pub struct VsockOverride {
     /// See [`crate::config::Vsock::uds_path`].
     pub uds_path: HostPath,
+}
+
+/// Other files for a disk: what it was copied to, for the guest goes on with what it knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriveOverride {
+    /// The disk.
+    pub drive_id: String,
+    /// See [`crate::config::Drive::path_on_host`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_on_host: Option<HostPath>,
+    /// See [`crate::config::Drive::parts`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<HostPath>,
+}
+
+/// Other files for a pmem device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PmemOverride {
+    /// The device.
+    pub id: String,
+    /// See [`crate::config::Pmem::path_on_host`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_on_host: Option<HostPath>,
+    /// See [`crate::config::Pmem::parts`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<HostPath>,
+}
+
+/// Another directory for a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareOverride {
+    /// The share.
+    pub tag: String,
+    /// See [`crate::config::Share::path`].
+    pub path: HostPath,
 }
 
 /// What the memory of a restored machine is made of on the host.
@@ -153,7 +203,14 @@ impl LoadHugePages {
 impl SnapshotCreate {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.snapshot_path.check("snapshot/create.snapshot_path")?;
-        self.mem_file_path.check("snapshot/create.mem_file_path")
+        self.mem_file_path.check("snapshot/create.mem_file_path")?;
+        if self.snapshot_path == self.mem_file_path {
+            return Err(ConfigError::conflict(format!(
+                "snapshot/create: snapshot_path and mem_file_path are both {}; state and memory are two files",
+                self.snapshot_path
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -168,9 +225,23 @@ impl SnapshotLoad {
             resume_vm: false,
             network_overrides: Vec::new(),
             vsock_override: None,
+            drive_overrides: Vec::new(),
+            pmem_overrides: Vec::new(),
+            share_overrides: Vec::new(),
             clock_realtime: false,
             huge_pages: LoadHugePages::default(),
         }
+    }
+
+    /// The snapshot's own files. What else it names, it says itself.
+    #[must_use]
+    pub fn host_paths(&self) -> Vec<NamedPath> {
+        let paths = [&self.snapshot_path, &self.mem_backend.backend_path];
+        let named = paths.map(|path| NamedPath {
+            path: path.clone(),
+            used: PathUse::Read,
+        });
+        named.to_vec()
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -186,7 +257,31 @@ impl SnapshotLoad {
             network::check_tap(field, &over.host_dev_name)?;
         }
         let socket = self.vsock_override.as_ref().map(|over| &over.uds_path);
-        path::check_some("snapshot/load.vsock_override.uds_path", socket)
+        path::check_some("snapshot/load.vsock_override.uds_path", socket)?;
+        self.validate_files()
+    }
+
+    fn validate_files(&self) -> Result<(), ConfigError> {
+        crate::config::DRIVES
+            .check_all(self.drive_overrides.iter().map(|o| o.drive_id.as_str()))?;
+        crate::config::PMEM.check_all(self.pmem_overrides.iter().map(|o| o.id.as_str()))?;
+        crate::config::SHARES.check_all(self.share_overrides.iter().map(|o| o.tag.as_str()))?;
+        let drives = self.drive_overrides.iter();
+        let drives = drives.map(|o| (&o.drive_id, &o.path_on_host, &o.parts));
+        let pmem = self.pmem_overrides.iter();
+        let pmem = pmem.map(|o| (&o.id, &o.path_on_host, &o.parts));
+        for (id, path, parts) in drives.chain(pmem) {
+            for path in path.iter().chain(parts) {
+                path.check("snapshot/load: path_on_host or parts of an override")?;
+            }
+            if path.is_some() != parts.is_empty() {
+                return Err(ConfigError::conflict(format!(
+                    "snapshot/load: the override of {id:?} must have either path_on_host or parts"
+                )));
+            }
+        }
+        let mut shares = self.share_overrides.iter();
+        shares.try_for_each(|o| o.path.check("snapshot/load.share_overrides.path"))
     }
 }
 
@@ -225,6 +320,9 @@ impl TryFrom<SnapshotLoadBody> for SnapshotLoad {
             resume_vm: body.resume_vm,
             network_overrides: body.network_overrides,
             vsock_override: body.vsock_override,
+            drive_overrides: body.drive_overrides,
+            pmem_overrides: body.pmem_overrides,
+            share_overrides: body.share_overrides,
             clock_realtime: body.clock_realtime,
             huge_pages: body.huge_pages,
         })
@@ -242,6 +340,9 @@ impl From<SnapshotLoad> for SnapshotLoadBody {
             resume_vm: load.resume_vm,
             network_overrides: load.network_overrides,
             vsock_override: load.vsock_override,
+            drive_overrides: load.drive_overrides,
+            pmem_overrides: load.pmem_overrides,
+            share_overrides: load.share_overrides,
             clock_realtime: load.clock_realtime,
             huge_pages: load.huge_pages,
         }

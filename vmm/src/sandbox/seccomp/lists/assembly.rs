@@ -5,7 +5,7 @@
 
 use super::api::FIONBIO;
 use super::call::{Arg, Call, call, is, null};
-use super::{common, devices, events, lane, share, vcpu};
+use super::{common, devices, events, lane, share, snapshot, vcpu};
 
 pub(super) const CALLS: &[&[Call]] = &[
     OWN,
@@ -15,6 +15,7 @@ pub(super) const CALLS: &[&[Call]] = &[
     events::OWN,
     lane::OWN,
     share::OWN,
+    snapshot::OWN,
     vcpu::OWN,
 ];
 
@@ -50,6 +51,15 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0x41a0_ae8d)], // KVM_SET_FPU
     &[is(1, 0x4008_ae90)], // KVM_SET_CPUID2
     &[is(1, 0xaea3)],      // KVM_GET_TSC_KHZ
+    // And those by which it is as it was saved.
+    &[is(1, 0xaea2)],      // KVM_SET_TSC_KHZ
+    &[is(1, 0x4004_ae99)], // KVM_SET_MP_STATE
+    &[is(1, 0x4188_aea7)], // KVM_SET_XCRS
+    &[is(1, 0x4080_aea2)], // KVM_SET_DEBUGREGS
+    &[is(1, 0x4400_ae8f)], // KVM_SET_LAPIC
+    &[is(1, 0x8208_ae63)], // KVM_SET_IRQCHIP
+    &[is(1, 0x4070_aea0)], // KVM_SET_PIT2
+    &[is(1, 0x4030_ae7b)], // KVM_SET_CLOCK
     &[is(1, FIONBIO)],
 ];
 

@@ -12,6 +12,9 @@ const KVM_SIGNAL_MSI: u32 = 0x4020_aea5;
 const KVM_GET_IRQCHIP: u32 = 0xc208_ae62;
 /// `KVM_SET_USER_MEMORY_REGION`, by which memory is plugged in.
 pub(super) const KVM_SET_USER_MEMORY_REGION: u32 = 0x4020_ae46;
+/// `KVM_GET_MSR_INDEX_LIST` and `KVM_CHECK_EXTENSION`, by which it learns what a snapshot is to have.
+const KVM_GET_MSR_INDEX_LIST: u32 = 0xc004_ae02;
+const KVM_CHECK_EXTENSION: u32 = 0xae03;
 /// The first real-time signal that libc leaves, which gets a vCPU out of the guest.
 const KICK: u32 = 34;
 
@@ -33,6 +36,8 @@ pub(super) const OWN: &[Call] = &[
             &[is(1, KVM_SIGNAL_MSI)],
             &[is(1, KVM_GET_IRQCHIP)],
             &[is(1, KVM_SET_USER_MEMORY_REGION)],
+            &[is(1, KVM_GET_MSR_INDEX_LIST)],
+            &[is(1, KVM_CHECK_EXTENSION)],
         ]
     ),
     // A network interface that goes on after a pause tells its TAP again what its driver can do.

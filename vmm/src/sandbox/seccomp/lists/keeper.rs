@@ -16,6 +16,11 @@ const OWN: &[Call] = &[
     call!(SYS_openat),
     call!(SYS_statx),
     call!(SYS_unlink),
+    // A snapshot's files, which get their names when they are whole.
+    call!(SYS_readlink),
+    call!(SYS_linkat),
+    call!(SYS_rename),
+    call!(SYS_fsync),
     call!(SYS_rmdir),
     call!(SYS_flock),
     call!(SYS_umask),

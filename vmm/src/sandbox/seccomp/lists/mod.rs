@@ -11,6 +11,7 @@ mod events;
 mod keeper;
 mod lane;
 mod share;
+mod snapshot;
 mod vcpu;
 
 pub(crate) use call::{Arg, Call};
@@ -30,19 +31,22 @@ pub enum Kind {
     Lane,
     /// The same of a share.
     Share,
+    /// The thread that writes snapshots.
+    Snapshot,
     /// A vCPU.
     Vcpu,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Keeper,
         Self::Api,
         Self::Assembly,
         Self::Events,
         Self::Lane,
         Self::Share,
+        Self::Snapshot,
         Self::Vcpu,
     ];
 
@@ -56,6 +60,7 @@ impl Kind {
             Self::Events => "the event loop's thread",
             Self::Lane => "a device's thread",
             Self::Share => "a share's thread",
+            Self::Snapshot => "the thread of snapshots",
             Self::Vcpu => "a vCPU's thread",
         }
     }
@@ -69,6 +74,7 @@ impl Kind {
             Self::Events => "events",
             Self::Lane => "lane",
             Self::Share => "share",
+            Self::Snapshot => "snapshot",
             Self::Vcpu => "vcpu",
         }
     }
@@ -82,6 +88,7 @@ impl Kind {
             Self::Events => events::CALLS,
             Self::Lane => lane::CALLS,
             Self::Share => share::CALLS,
+            Self::Snapshot => snapshot::CALLS,
             Self::Vcpu => vcpu::CALLS,
         }
     }

@@ -6,7 +6,8 @@ use super::{common, lane};
 
 pub(super) const CALLS: &[&[Call]] = &[common::CALLS, OWN];
 
-/// The calls of KVM while a guest runs, and those by which an instruction is carried out here (`emulate`) or a failure described.
+/// The calls of KVM while a guest runs, those by which an instruction is carried out here (`emulate`) or a failure described, and those that
+/// tell a state that is to be saved.
 const KVM: &[&[Arg]] = &[
     &[is(1, 0xae80)],      // KVM_RUN
     &[is(1, 0xaead)],      // KVM_KVMCLOCK_CTRL
@@ -19,6 +20,12 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0x8188_aea6)], // KVM_GET_XCRS
     &[is(1, 0x8040_ae9f)], // KVM_GET_VCPU_EVENTS
     &[is(1, 0x4040_aea0)], // KVM_SET_VCPU_EVENTS
+    &[is(1, 0x8004_ae98)], // KVM_GET_MP_STATE
+    &[is(1, 0x8080_aea1)], // KVM_GET_DEBUGREGS
+    &[is(1, 0x8400_ae8e)], // KVM_GET_LAPIC
+    &[is(1, 0xc008_ae88)], // KVM_GET_MSRS
+    &[is(1, 0xc008_ae91)], // KVM_GET_CPUID2
+    &[is(1, 0xaea3)],      // KVM_GET_TSC_KHZ
 ];
 
 pub(super) const OWN: &[Call] = &[

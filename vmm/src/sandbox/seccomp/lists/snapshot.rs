@@ -1,0 +1,33 @@
+//! The thread that writes snapshots: it stops devices, asks KVM for its state, and writes files that are open.
+
+use super::call::{Arg, Call, call, is};
+use super::{common, lane};
+
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, OWN];
+
+const KVM: &[&[Arg]] = &[
+    &[is(1, 0xc208_ae62)], // KVM_GET_IRQCHIP
+    &[is(1, 0x8070_ae9f)], // KVM_GET_PIT2
+    &[is(1, 0x8030_ae7c)], // KVM_GET_CLOCK
+];
+
+pub(super) const OWN: &[Call] = &[
+    call!(SYS_ioctl, KVM),
+    // Starting and stopping devices.
+    call!(SYS_ioctl, lane::TAP),
+    call!(SYS_io_uring_enter),
+    call!(SYS_io_uring_register, lane::FILES),
+    call!(SYS_timerfd_settime),
+    call!(SYS_epoll_ctl),
+    call!(SYS_shutdown),
+    // What is asked for.
+    call!(SYS_recvmsg),
+    // The files.
+    call!(SYS_lseek),
+    call!(SYS_statx),
+    call!(SYS_pread64),
+    call!(SYS_pwrite64),
+    call!(SYS_ftruncate),
+    call!(SYS_fsync),
+    call!(SYS_uname),
+];

@@ -1,0 +1,191 @@
+//! Taking a snapshot of a machine that stands still. What comes when:
+//!
+//! 1. The devices, which end what they have in flight. It goes into the guest's memory, and may interrupt the guest.
+//! 2. Ports, which may interrupt it as well.
+//! 3. The vCPUs with their local APICs, and then the other interrupt controllers: nothing interrupts any more.
+//! 4. The memory, which nobody writes any more. It is the long part.
+//! 5. The state, which says that all of it is there; and then both get their names.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hull_devices::serial::SerialPort;
+use hull_devices::{GuestMemory, MmioTransport};
+use hull_vm_api::Draft;
+use hull_vm_api::config::HostPath;
+use hull_vm_api::request::SnapshotCreate;
+use kvm_ioctls::VmFd;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+
+use super::format::v1::{BoardState, Device, Host, MemoryLabel, VcpuState};
+use super::format::{self, FormatError, Snapshot};
+use super::memory::{self, MemoryFileError, Saved};
+use crate::files::{FileError, Files};
+use crate::kvm::KvmError;
+use crate::legacy::I8042;
+use crate::vcpus::Waiting;
+
+/// How long the host may take for requests of devices that are in flight.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no snapshot. Nothing is left of it, and the machine stands still as before.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error(
+        "{device} has requests in flight that its host does not answer; try again, or resume the microVM"
+    )]
+    InFlight { device: String },
+    #[error(
+        "a vCPU waits for a device that is being reset; resume the microVM, and take the snapshot later"
+    )]
+    Vcpu,
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(
+        "{path} (mem_file_path) is the file that this microVM's memory comes from; name another descriptor"
+    )]
+    OwnMemory { path: HostPath },
+    #[error("the memory's file {path}")]
+    Memory {
+        path: HostPath,
+        source: MemoryFileError,
+    },
+    #[error("the state's file {path}")]
+    State { path: HostPath, source: FormatError },
+    #[error("the configuration cannot be saved")]
+    Config(#[source] serde_json::Error),
+    #[error(
+        "the snapshot is whole, but its files cannot be put in their places, {memory} and {state}"
+    )]
+    Publish {
+        memory: HostPath,
+        state: HostPath,
+        source: std::io::Error,
+    },
+}
+
+/// Everything that a snapshot is taken of.
+pub(crate) struct Subject {
+    /// What the machine is.
+    pub(crate) config: Draft,
+    /// Devices by their names, in order.
+    pub(crate) devices: Vec<(String, Arc<MmioTransport>)>,
+    pub(crate) keyboard: Arc<Mutex<I8042>>,
+    pub(crate) serial: Option<Arc<Mutex<SerialPort>>>,
+    pub(crate) vcpus: Waiting,
+    /// The registers of vCPUs that are saved.
+    pub(crate) msrs: Vec<u32>,
+    pub(crate) vm: Arc<VmFd>,
+    pub(crate) has_pit: bool,
+    /// What goes into the memory's file.
+    pub(crate) memory: GuestMemory,
+    /// `/proc/self/pagemap`.
+    pub(crate) pagemap: Result<File, std::io::Error>,
+    pub(crate) files: Files,
+}
+
+impl Subject {
+    /// Takes the snapshot; the label of its memory.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn save(self, create: &SnapshotCreate) -> Result<MemoryLabel, CreateError> {
+        let in_memory = |source| CreateError::Memory {
+            path: create.mem_file_path.clone(),
+            source,
+        };
+        let size = self.memory.iter().map(GuestMemoryRegion::len).sum();
+        let label = MemoryLabel::new(size, None).map_err(in_memory)?;
+        let snapshot = self.state(label.clone())?;
+        let memory = self.begin_memory(create)?;
+        let path = &create.snapshot_path;
+        let mut state = self.files.create("snapshot/create.snapshot_path", path)?;
+        state.set_len(0).map_err(|error| failed(path, error))?;
+        let pagemap = self.pagemap.map_err(MemoryFileError::Pagemap);
+        let saved = Saved {
+            memory: &self.memory,
+            pagemap: &pagemap.map_err(in_memory)?,
+        };
+        memory::write(saved, &label, &memory).map_err(in_memory)?;
+        format::write(&snapshot, &mut state).map_err(|source| CreateError::State {
+            path: path.clone(),
+            source,
+        })?;
+        state.sync_all().map_err(|error| failed(path, error))?;
+        let published = self.files.publish();
+        published.map_err(|source| CreateError::Publish {
+            memory: create.mem_file_path.clone(),
+            state: path.clone(),
+            source,
+        })?;
+        Ok(label)
+    }
+
+    /// The memory's file, empty: not the one that is mapped, which a descriptor can lead to.
+    fn begin_memory(&self, create: &SnapshotCreate) -> Result<File, CreateError> {
+        let path = &create.mem_file_path;
+        let file = self.files.create("snapshot/create.mem_file_path", path)?;
+        let identity = |file: &File| {
+            let metadata = file.metadata().ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let own = identity(&file);
+        let mut mapped = self
+            .memory
+            .iter()
+            .filter_map(GuestMemoryRegion::file_offset);
+        if mapped.any(|mapped| identity(mapped.file()) == own) {
+            let path = path.clone();
+            return Err(CreateError::OwnMemory { path });
+        }
+        file.set_len(0).map_err(|error| CreateError::Memory {
+            path: path.clone(),
+            source: MemoryFileError::Write(error),
+        })?;
+        Ok(file)
+    }
+
+    /// The state of everything but the memory.
+    fn state(&self, memory: MemoryLabel) -> Result<Snapshot, CreateError> {
+        let device = |(name, transport): &(String, Arc<MmioTransport>)| {
+            let transport = transport.save_within(PATIENCE);
+            let device = name.clone();
+            Ok::<_, CreateError>(Device {
+                name: name.clone(),
+                transport: transport.ok_or(CreateError::InFlight { device })?,
+            })
+        };
+        let devices = self.devices.iter().map(device).collect::<Result<_, _>>()?;
+        let keyboard = lock(&self.keyboard).save();
+        let serial = self.serial.as_ref().map(|port| lock(port).save());
+        let msrs = self.msrs.clone();
+        let vcpus = self.vcpus.each(move |vcpu| VcpuState::save(vcpu, &msrs));
+        let vcpus = vcpus.map_err(|_| CreateError::Vcpu)?;
+        let board = BoardState::save(&self.vm, self.has_pit)?;
+        Ok(Snapshot {
+            host: Host::here(),
+            config: serde_json::to_string(&self.config).map_err(CreateError::Config)?,
+            memory,
+            vcpus: vcpus.into_iter().collect::<Result<_, _>>()?,
+            board,
+            keyboard,
+            serial,
+            devices,
+        })
+    }
+}
+
+fn failed(path: &HostPath, error: std::io::Error) -> CreateError {
+    CreateError::State {
+        path: path.clone(),
+        source: FormatError::Write(error),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,156 @@
+//! Reading a snapshot: what the machine is to be, on which files of this host.
+
+use hull_vm_api::Draft;
+use hull_vm_api::config::HostPath;
+use hull_vm_api::request::{MemoryBackendType, SnapshotLoad};
+
+use super::board::BoardError;
+use super::format::{self, FormatError, Snapshot};
+use super::host::HostError;
+use super::memory::{Backing, MemoryFileError};
+use super::vcpu::VcpuError;
+use crate::files::{Access, FileError, Files};
+
+/// Why a snapshot is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The state's file.
+    #[error("the snapshot {path} cannot be loaded")]
+    State {
+        /// As it was named.
+        path: HostPath,
+        /// Why.
+        source: FormatError,
+    },
+    /// The memory's file.
+    #[error("the memory {path} cannot be loaded")]
+    Memory {
+        /// As it was named.
+        path: HostPath,
+        /// Why.
+        source: MemoryFileError,
+    },
+    /// Memory from another process.
+    #[error(
+        "mem_backend.backend_type Uffd is not possible with this hull-vmm; name the memory's file, with the type File"
+    )]
+    Uffd,
+    /// What the machine is.
+    #[error("the snapshot's machine cannot be made here: {0}")]
+    Config(String),
+    /// The processor.
+    #[error("the snapshot cannot run on this host")]
+    Host(#[from] HostError),
+    /// vCPUs.
+    #[error("the snapshot cannot run on this host")]
+    Vcpu(#[from] VcpuError),
+    /// What they share.
+    #[error("the snapshot cannot run on this host")]
+    Board(#[from] BoardError),
+    /// Parts of the state do not go together.
+    #[error(
+        "the snapshot's state has {there} {what}, and its configuration {wanted}; it is damaged, or was made by no hull-vmm"
+    )]
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// In the state.
+        there: u64,
+        /// In the configuration.
+        wanted: u64,
+    },
+    /// The serial port.
+    #[error("the snapshot's serial port cannot go on")]
+    Serial(#[from] hull_devices::serial::SerialRestoreError),
+}
+
+/// A snapshot that was read, and is to become a machine.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// What the machine is, on this host.
+    pub(crate) draft: Draft,
+    /// Its state.
+    pub(crate) snapshot: Snapshot,
+    /// Its memory.
+    pub(crate) backing: Backing,
+    /// Its guest's clock goes on by the time that has passed.
+    pub(crate) with_time: bool,
+}
+
+impl Restored {
+    /// Reads the state and looks at its memory. `process` has the terminals, the log and the figures.
+    ///
+    /// # Errors
+    /// What is wrong with them, or with what is to take the place of something.
+    pub(crate) fn read(
+        load: &SnapshotLoad,
+        process: &Draft,
+        files: &Files,
+    ) -> Result<Self, LoadError> {
+        if load.mem_backend.backend_type == MemoryBackendType::Uffd {
+            return Err(LoadError::Uffd);
+        }
+        let path = &load.snapshot_path;
+        let mut file = files.open("snapshot/load.snapshot_path", path, Access::Read)?;
+        let snapshot = format::read(&mut file).map_err(|source| LoadError::State {
+            path: path.clone(),
+            source,
+        })?;
+        let saved: Draft = serde_json::from_str(&snapshot.config)
+            .map_err(|error| LoadError::Config(error.to_string()))?;
+        let draft = saved.restored(load, process);
+        let draft = draft.map_err(|error| LoadError::Config(error.to_string()))?;
+        let path = &load.mem_backend.backend_path;
+        let memory = files.open("snapshot/load.mem_backend.backend_path", path, Access::Read)?;
+        let backing = Backing::new(memory, &snapshot.memory);
+        let backing = backing.map_err(|source| LoadError::Memory {
+            path: path.clone(),
+            source,
+        })?;
+        let restored = Self {
+            draft,
+            snapshot,
+            backing,
+            with_time: load.clock_realtime,
+        };
+        restored.check()?;
+        Ok(restored)
+    }
+
+    /// Whether the parts go together.
+    fn check(&self) -> Result<(), LoadError> {
+        let machine = &self.draft.machine_config;
+        let hotplug = self.draft.memory_hotplug.as_ref();
+        let hotplug = hotplug.map_or(0, |hotplug| u64::from(hotplug.total_size_mib));
+        let counts = [
+            (
+                "vCPUs",
+                self.snapshot.vcpus.len() as u64,
+                u64::from(machine.vcpu_count),
+            ),
+            (
+                "bytes of memory",
+                self.snapshot.memory.size,
+                machine.mem_size_mib.saturating_add(hotplug) << 20,
+            ),
+            (
+                "serial ports",
+                u64::from(self.snapshot.serial.is_some()),
+                u64::from(self.draft.serial.is_some()),
+            ),
+        ];
+        for (what, there, wanted) in counts {
+            if there != wanted {
+                return Err(LoadError::Count {
+                    what,
+                    there,
+                    wanted,
+                });
+            }
+        }
+        Ok(())
+    }
+}

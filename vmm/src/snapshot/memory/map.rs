@@ -1,0 +1,55 @@
+//! Memory that comes from a snapshot: its file, mapped privately, so that all who start from it share what they do not write.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use hull_arch::layout;
+use hull_devices::GuestMemory;
+use hull_vm_api::config::MachineConfig;
+use vm_memory::FileOffset;
+
+use super::MemoryFileError;
+use crate::memory::{MIB, MemoryError, of_file};
+use crate::snapshot::format::v1::MemoryLabel;
+
+/// A snapshot's memory, which was checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Backing {
+    file: Arc<File>,
+}
+
+impl Backing {
+    /// Checks that this is the memory of a state.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub(crate) fn new(file: File, label: &MemoryLabel) -> Result<Self, MemoryFileError> {
+        label.check(&file)?;
+        Ok(Self {
+            file: Arc::new(file),
+        })
+    }
+
+    /// A place in the file.
+    pub(crate) fn at(&self, offset: u64) -> FileOffset {
+        FileOffset::from_arc(self.file.clone(), offset)
+    }
+}
+
+/// Maps the RAM of a machine, and says where in the file it ends.
+///
+/// # Errors
+/// If the file is too short for it, or the host does not map it.
+pub(crate) fn map(
+    machine: &MachineConfig,
+    backing: &Backing,
+) -> Result<(GuestMemory, u64), MemoryError> {
+    let mut regions = Vec::new();
+    let mut offset = 0;
+    for (base, size) in layout::memory_regions(machine.mem_size_mib * MIB) {
+        regions.push(of_file(machine, (base, size), backing.at(offset))?);
+        offset += size;
+    }
+    let memory = GuestMemory::from_regions(regions).map_err(MemoryError::Layout)?;
+    Ok((memory, offset))
+}

@@ -1,0 +1,66 @@
+//! The memory's file: as long as the guest's memory, one region behind the other, with a label behind it.
+//!
+//! It is what Firecracker's is, as far as that goes: page for page what the guest had, with holes for pages of zeros, and a diff is a file
+//! of the same size with holes for pages that were not written. So a diff is put on the snapshot before it by copying its data, and
+//! nothing else of it, over that one's file.
+
+pub(crate) mod label;
+mod map;
+mod pages;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::io;
+
+pub(crate) use map::{Backing, map};
+pub(crate) use write::{Saved, write};
+
+/// Why the memory's file cannot be used, or written.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryFileError {
+    /// It begins with something else.
+    #[error(
+        "it is no memory of a snapshot of Hull's, or it is cut off; name the file that /snapshot/create wrote as mem_file_path"
+    )]
+    Foreign,
+    /// It has the label of another snapshot.
+    #[error(
+        "it belongs to another snapshot than the state's file does; name the two that were written together"
+    )]
+    Other,
+    /// Its label is damaged.
+    #[error("its label was altered or is damaged; take the snapshot again")]
+    Label,
+    /// It has pages of diffs only.
+    #[error(
+        "it lacks the pages of snapshot {number} of the {count} that it consists of: a diff has only what was written since the one before it. \
+         Copy its data, without its holes, over a copy of that one's file, and load the result"
+    )]
+    Incomplete {
+        /// The first that is missing.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// No more fit.
+    #[error(
+        "there are {} snapshots on top of each other already; take a Full one",
+        label::LONGEST
+    )]
+    TooManyDiffs,
+    /// The host has no room.
+    #[error("there is no room for it on its file system; make some, or write it elsewhere")]
+    Full,
+    /// The host's answer.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// The host's answer.
+    #[error("it cannot be written")]
+    Write(#[source] io::Error),
+    /// The kernel does not tell which pages there are.
+    #[error(
+        "this host's kernel does not tell which pages of memory are in use (CONFIG_PROC_PAGE_MONITOR), which snapshots need"
+    )]
+    Pagemap(#[source] io::Error),
+}
