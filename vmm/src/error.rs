@@ -190,6 +190,9 @@ pub enum StartError {
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What a device's thread begins with takes too long.
+    #[error("{0} cannot go on where it was: its host's files do not answer; try again")]
+    Slow(String),
     /// A guest that rebooted and cannot be started again.
     #[error("the guest rebooted, and one of its vCPUs does not stop, so it is not started again")]
     Stuck,
@@ -251,6 +254,7 @@ impl StartError {
             | Self::Vsock(_)
             | Self::Console(_)
             | Self::Restore { .. }
+            | Self::Slow(_)
             | Self::Sandbox(_)
             | Self::Host(..) => ExitCause::NoResource,
             Self::Stuck | Self::Bus(_) | Self::EventLoop(_) => ExitCause::Failure,

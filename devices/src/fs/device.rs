@@ -102,16 +102,25 @@ impl Fs {
         state: &FsState,
         backend: FsBackend,
     ) -> Result<Self, FsRestoreError> {
-        if config != state.config {
+        let mut fs = Self::new(config, backend)?;
+        fs.take_up(state)?;
+        Ok(fs)
+    }
+
+    /// Becomes what was saved, in a device that has done nothing yet: for whoever has the rights to the directory's files only in another
+    /// thread than the one that makes the device.
+    ///
+    /// # Errors
+    /// As for [`Fs::restore`]. The device is of no use then.
+    pub fn take_up(&mut self, state: &FsState) -> Result<(), FsRestoreError> {
+        if self.config != state.config {
             return Err(FsRestoreError::Config {
                 saved: Box::new(state.config.clone()),
-                given: Box::new(config),
+                given: Box::new(self.config.clone()),
             });
         }
-        let mut fs = Self::new(config, backend)?;
-        state::restore(state, &mut fs.server)?;
-        state::restore_waiting(state, &mut fs.waiting)?;
-        Ok(fs)
+        state::restore(state, &mut self.server)?;
+        state::restore_waiting(state, &mut self.waiting)
     }
 
     /// Does one request outside of any queue, for fuzzing: how many bytes were written. One that waits is not answered.

@@ -26,7 +26,7 @@ impl Running {
         }
         Ok(Subject {
             config,
-            devices: self.virtio.named(),
+            devices: self.virtio.to_be_saved(),
             keyboard: self.keyboard.clone(),
             serial: self.serial.as_ref().map(|serial| serial.port.clone()),
             vcpus: self.vcpus.waiting(),

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hull_devices::GuestMemory;
 use hull_devices::serial::SerialPort;
-use hull_devices::{GuestMemory, MmioTransport};
 use hull_vm_api::Draft;
 use hull_vm_api::config::HostPath;
 use hull_vm_api::request::SnapshotCreate;
@@ -26,6 +26,7 @@ use crate::files::{FileError, Files};
 use crate::kvm::KvmError;
 use crate::legacy::I8042;
 use crate::vcpus::Waiting;
+use crate::virtio::ToBeSaved;
 
 /// How long the host may take for requests of devices that are in flight.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,8 +73,8 @@ pub(crate) enum CreateError {
 pub(crate) struct Subject {
     /// What the machine is.
     pub(crate) config: Draft,
-    /// Devices by their names, in order.
-    pub(crate) devices: Vec<(String, Arc<MmioTransport>)>,
+    /// Devices in the order of their slots.
+    pub(crate) devices: Vec<ToBeSaved>,
     pub(crate) keyboard: Arc<Mutex<I8042>>,
     pub(crate) serial: Option<Arc<Mutex<SerialPort>>>,
     pub(crate) vcpus: Waiting,
@@ -151,12 +152,14 @@ impl Subject {
 
     /// The state of everything but the memory.
     fn state(&self, memory: MemoryLabel) -> Result<Snapshot, CreateError> {
-        let device = |(name, transport): &(String, Arc<MmioTransport>)| {
-            let transport = transport.save_within(PATIENCE);
-            let device = name.clone();
+        let device = |device: &ToBeSaved| {
+            let name = device.name.clone();
+            let transport = device.save(PATIENCE);
             Ok::<_, CreateError>(Device {
-                name: name.clone(),
-                transport: transport.ok_or(CreateError::InFlight { device })?,
+                transport: transport.ok_or_else(|| CreateError::InFlight {
+                    device: name.clone(),
+                })?,
+                name,
             })
         };
         let devices = self.devices.iter().map(device).collect::<Result<_, _>>()?;

@@ -8,7 +8,7 @@ use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::rng::{Rng, RngConfig};
 use hull_devices::vsock::{Dialer, Vsock, VsockBackend, VsockConfig};
-use hull_devices::{DeviceState, TransportState, VirtioDevice};
+use hull_devices::{DeviceState, MmioTransport, TransportState, VirtioDevice};
 use hull_vm_api::config::{self, Entropy};
 use hull_vm_api::{Draft, Metadata};
 
@@ -24,7 +24,6 @@ use crate::snapshot::format::v1::Device;
 use crate::timeline::{Stage, Timeline};
 
 /// A device, and what changes its rate limits.
-#[derive(Debug)]
 pub(super) struct Made {
     pub(super) device: Box<dyn VirtioDevice>,
     /// Of an interface first for what comes to the guest, then for what it sends.
@@ -33,7 +32,12 @@ pub(super) struct Made {
     pub(super) threads: Threads,
     /// What a share's thread stays in.
     pub(super) fence: Option<Fence>,
+    /// What its thread does before all else.
+    pub(super) first: Option<First>,
 }
+
+/// What a device's thread does before all else.
+pub(super) type First = Box<dyn FnOnce(&MmioTransport) -> Result<(), StartError> + Send>;
 
 impl Made {
     /// A device without rate limits.
@@ -43,6 +47,7 @@ impl Made {
             rates: Vec::new(),
             threads: Threads::EventLoop,
             fence: None,
+            first: None,
         }
     }
 }
@@ -51,7 +56,7 @@ impl Made {
 type Make<'a> = &'a mut dyn FnMut(Option<&DeviceState>) -> Result<Made, StartError>;
 
 /// All devices, and what some of them leave with the machine.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Opened<'a> {
     /// Each with the registers that it had, if it is not new.
     pub(super) devices: Vec<(Name, Made, Option<&'a TransportState>)>,
@@ -146,6 +151,7 @@ fn entropy(config: &Entropy, saved: Option<&DeviceState>) -> Result<Made, StartE
         device: Box::new(entropy),
         threads: Threads::EventLoop,
         fence: None,
+        first: None,
     })
 }
 

@@ -68,6 +68,7 @@ pub(super) fn make(
         device: Box::new(block),
         threads,
         fence: None,
+        first: None,
     })
 }
 

@@ -232,6 +232,7 @@ impl Extra {
             device: Box::new(device),
             threads: Threads::Alike(1),
             fence: None,
+            first: None,
         })
     }
 
@@ -273,6 +274,7 @@ impl Extra {
             rates: Vec::new(),
             threads: Threads::EventLoop,
             fence: None,
+            first: None,
         })
     }
 

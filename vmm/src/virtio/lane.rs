@@ -133,9 +133,34 @@ impl Lane {
         Ok(lane)
     }
 
+    /// The way to its threads.
+    pub(super) fn way(&self) -> Way {
+        Way(self.shared.clone())
+    }
+
     /// Has a thread do something that may take long, as soon as one is free.
     pub(super) fn send(&self, errand: impl FnOnce() + Send + 'static) {
         self.shared.send(Box::new(errand));
+    }
+}
+
+/// The way to the threads of a lane, which may be gone.
+#[derive(Debug, Clone)]
+pub(super) struct Way(Arc<Shared>);
+
+impl Way {
+    /// Has a thread do something, and waits for what comes of it; none if that takes longer.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        errand: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = mpsc::channel();
+        self.0.send(Box::new(move || {
+            // It fails if it was not waited for.
+            let _ = tell.send(errand());
+        }));
+        told.recv_timeout(patience).ok()
     }
 }
 

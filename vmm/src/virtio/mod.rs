@@ -17,6 +17,7 @@ mod tap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hull_arch::layout::{self, VirtioSlot};
 use hull_devices::metrics::Metrics;
@@ -24,7 +25,8 @@ use hull_devices::net::mmds::Mmds;
 use hull_devices::rate::RateControl;
 use hull_devices::vsock::Dialer;
 use hull_devices::{
-    Cause, GuestMemory, Interrupt, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, VirtioDevice, Written,
+    Cause, GuestMemory, Interrupt, MMIO_SIZE, MmioTransport, QUEUE_NOTIFY, TransportState,
+    VirtioDevice, Written,
 };
 use hull_vm_api::{Draft, Metadata};
 use kvm_ioctls::{IoEventAddress, VmFd};
@@ -43,14 +45,17 @@ use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
 use crate::snapshot::format::v1::Device;
 use crate::timeline::Timeline;
-use devices::Made;
-use lane::{Lane, Threads};
+use devices::{First, Made};
+use lane::{Lane, Threads, Way};
 
 pub(crate) use devices::pages;
 pub(crate) use disk::{assemble, contents};
 pub(crate) use extra::{Mappings, Ram};
 pub(crate) use net::filter;
 pub(crate) use rate::{bandwidth, change};
+
+/// How long a device's thread may take for what it does before all else.
+const PATIENCE_AT_START: Duration = Duration::from_secs(20);
 
 /// Which device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +87,6 @@ pub(crate) struct Virtio {
     relays: Vec<Relay>,
 }
 
-#[derive(Debug)]
 struct Attached {
     name: Name,
     slot: VirtioSlot,
@@ -92,8 +96,33 @@ struct Attached {
     threads: Threads,
     /// What its threads stay in, if it serves a share.
     fence: Option<Arc<Fence>>,
+    /// What they do before all else.
+    first: Option<First>,
     /// The threads of a device that has some.
     lane: Option<Lane>,
+}
+
+/// A device that is to be saved.
+#[derive(Debug)]
+pub(crate) struct ToBeSaved {
+    pub(crate) name: String,
+    transport: Arc<MmioTransport>,
+    lane: Option<Way>,
+}
+
+impl ToBeSaved {
+    /// Saves it, in a thread of its own if it has some, for they alone have the rights to what is behind it. None if it has requests
+    /// in flight for longer than that.
+    #[must_use]
+    pub(crate) fn save(&self, patience: Duration) -> Option<TransportState> {
+        let Some(lane) = &self.lane else {
+            return self.transport.save_within(patience);
+        };
+        let transport = self.transport.clone();
+        // The thread that does it may be late itself.
+        let saved = lane.ask(patience * 2, move || transport.save_within(patience));
+        saved.flatten()
+    }
 }
 
 impl Virtio {
@@ -141,6 +170,7 @@ impl Virtio {
                 metrics,
                 threads: made.threads,
                 fence: made.fence.map(Arc::new),
+                first: made.first,
                 lane: None,
             });
         }
@@ -214,11 +244,15 @@ impl Virtio {
         self.own_memory.clone()
     }
 
-    /// All devices, by their names, in the order of their slots.
-    pub(crate) fn named(&self) -> Vec<(String, Arc<MmioTransport>)> {
+    /// All devices, in the order of their slots, to be saved.
+    pub(crate) fn to_be_saved(&self) -> Vec<ToBeSaved> {
         let devices = self.attached.iter();
-        let named = devices.map(|device| (device.name.to_string(), device.transport.clone()));
-        named.collect()
+        let saved = devices.map(|device| ToBeSaved {
+            name: device.name.to_string(),
+            transport: device.transport.clone(),
+            lane: device.lane.as_ref().map(Lane::way),
+        });
+        saved.collect()
     }
 
     /// Gives threads to shares, which keep more rights than others and so come first.
@@ -264,7 +298,13 @@ impl Virtio {
                 None => confinement.enter(Kind::Lane),
             };
             let lane = Lane::start(&name, device.threads, held, ending, enter);
-            device.lane = Some(lane.map_err(StartError::host("a thread for a device"))?);
+            let lane = lane.map_err(StartError::host("a thread for a device"))?;
+            if let Some(first) = device.first.take() {
+                let transport = device.transport.clone();
+                let done = lane.way().ask(PATIENCE_AT_START, move || first(&transport));
+                done.ok_or(StartError::Slow(name))??;
+            }
+            device.lane = Some(lane);
         }
         Ok(())
     }
@@ -338,6 +378,15 @@ impl Virtio {
             mmio.attach(base..base + MMIO_SIZE, Arc::new(registers))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached")
+            .field("name", &self.name)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
     }
 }
 

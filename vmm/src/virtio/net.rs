@@ -79,6 +79,7 @@ pub(super) fn make(
         device: Box::new(net),
         threads: Threads::Alike(1),
         fence: None,
+        first: None,
     })
 }
 

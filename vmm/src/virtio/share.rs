@@ -1,10 +1,11 @@
 //! Directories of the host in the guest.
 
 use hull_devices::DeviceState;
-use hull_devices::fs::{Fs, FsBackend, FsCache, FsConfig};
+use hull_devices::fs::{Fs, FsBackend, FsCache, FsConfig, FsState};
 use hull_vm_api::config::{Share, ShareCache};
 use rustix::process::{Resource, getrlimit};
 
+use super::devices::First;
 use super::lane::Threads;
 use super::{Made, Name, saved};
 use crate::error::StartError;
@@ -50,23 +51,31 @@ pub(super) fn make(
         descriptors: descriptors(count),
         nodes: NODES,
     };
-    let name = Name::Share(share.tag.clone());
-    let fs = match saved {
-        None => Fs::new(config, backend).map_err(|source| StartError::Share {
-            tag: share.tag.clone(),
-            source,
-        })?,
-        Some(DeviceState::Fs(state)) => {
-            let restored = Fs::restore(config, state, backend);
-            restored.map_err(|error| saved::unlike(&name, error))?
-        }
-        Some(_) => return Err(saved::other(&name)),
+    let fs = Fs::new(config, backend).map_err(|source| StartError::Share {
+        tag: share.tag.clone(),
+        source,
+    })?;
+    let first = match saved {
+        None => None,
+        Some(DeviceState::Fs(state)) => Some(take_up(&share.tag, state.clone())),
+        Some(_) => return Err(saved::other(&Name::Share(share.tag.clone()))),
     };
     Ok(Made {
         threads: Threads::Alike(fs.threads()),
         device: Box::new(fs),
         rates: Vec::new(),
         fence: Some(fence),
+        first,
+    })
+}
+
+/// Looks for the files that the guest knew: with the rights of the share's thread, which alone may see all of them.
+fn take_up(tag: &str, state: FsState) -> First {
+    let name = Name::Share(tag.to_owned());
+    Box::new(move |transport| {
+        let taken = transport.with_device(|fs: &mut Fs| fs.take_up(&state));
+        let taken = taken.ok_or_else(|| saved::other(&name))?;
+        taken.map_err(|error| saved::unlike(&name, error))
     })
 }
 

@@ -12,5 +12,6 @@ mod posix;
 mod share;
 mod shell;
 mod small;
+mod snapshot;
 mod tree;
 mod vsock;

@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use hull_vm_api::config::{HostPath, Serial};
+use hull_vm_api::request::{SnapshotCreate, SnapshotLoad, SnapshotType};
 use hull_vm_api::{Client, ExitCause};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::common::guest::initramfs_with;
@@ -51,6 +54,12 @@ impl Machine {
     pub(crate) fn set(self, pointer: &str, value: Value) -> Self {
         let vm = self.vm.set(pointer, value);
         Self { vm }
+    }
+
+    /// Its process has a network namespace of its own, with TAP devices.
+    pub(crate) fn with_network(mut self) -> Self {
+        self.vm.own_network = true;
+        self
     }
 
     /// Shares a directory; more of [`Machine::set`] may change how.
@@ -144,6 +153,38 @@ impl Guest {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
         kib.parse::<u64>().unwrap() >> 10
+    }
+
+    /// Ends the process when a snapshot of its machine was taken, and goes on from that in another one.
+    pub(crate) fn move_on(self, kind: SnapshotType, load: impl FnOnce(&mut SnapshotLoad)) -> Self {
+        let host = |name: &str| HostPath::try_from(self.vm.path(name).as_path()).unwrap();
+        self.client.pause().unwrap();
+        let create = SnapshotCreate {
+            snapshot_type: kind,
+            snapshot_path: host("state"),
+            mem_file_path: host("memory"),
+        };
+        if let Err(error) = self.client.create_snapshot(&create) {
+            panic!("{error}: {:?}", self.running.end());
+        }
+        self.running.signal(Signal::INT);
+        assert_eq!(self.running.end().cause(), ExitCause::Terminated);
+        let (running, client) = self.vm.serve(Configured::ByApi);
+        let serial = Serial {
+            serial_out_path: Some("/dev/stdout".into()),
+            serial_in_path: Some(host("keys")),
+            rate_limiter: None,
+        };
+        client.put_serial(&serial).unwrap();
+        let mut wanted = SnapshotLoad::new(create.snapshot_path, create.mem_file_path);
+        wanted.resume_vm = true;
+        load(&mut wanted);
+        client.load_snapshot(&wanted).unwrap();
+        Self {
+            running,
+            client,
+            ..self
+        }
     }
 
     /// The machine's directory goes with what this returns.
