@@ -190,3 +190,81 @@ fn ask(leaf: u32, subleaf: u32) -> CpuidLeaf {
         registers,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A guest that has been told all that its host has, and what is in `more`.
+    fn guest(host: &Host, more: u32) -> Vec<kvm_cpuid_entry2> {
+        let leaf = |known: &CpuidLeaf| {
+            let [eax, ebx, ecx, edx] = known.registers;
+            kvm_cpuid_entry2 {
+                function: known.leaf,
+                index: known.subleaf,
+                flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+                eax,
+                ebx,
+                ecx: if known.leaf == 1 { ecx | more } else { ecx },
+                edx,
+                ..Default::default()
+            }
+        };
+        host.cpu.iter().map(leaf).collect()
+    }
+
+    fn check(there: &Host, here: &Host, more: u32, masks_hold: bool) -> Result<(), HostError> {
+        let vcpus = CpuId::from_entries(&guest(here, 0)).unwrap();
+        there.check(here, &guest(there, more), &vcpus, || masks_hold)
+    }
+
+    /// The same host with another register in leaf 1.
+    fn other(host: &Host, ecx: impl Fn(u32) -> u32) -> Host {
+        let mut host = host.clone();
+        for leaf in host.cpu.iter_mut().filter(|leaf| leaf.leaf == 1) {
+            leaf.registers[2] = ecx(leaf.registers[2]);
+        }
+        host
+    }
+
+    /// POPCNT, which every processor with KVM has.
+    const POPCNT: u32 = 1 << 23;
+
+    #[test]
+    fn a_guest_finds_what_it_knows_or_is_refused() {
+        let here = Host::here();
+        assert!(check(&here, &here, 0, false).is_ok());
+        // What KVM makes by itself does not count.
+        assert!(check(&here, &here, 1 << 31 | 1 << 27, false).is_ok());
+        let poor = other(&here, |ecx| ecx & !POPCNT);
+        let refused = check(&here, &poor, 0, true).unwrap_err().to_string();
+        assert!(
+            refused.contains("CPUID 0x1/0, ECX: 0x00800000") && refused.contains(&here.kernel),
+            "{refused}"
+        );
+        // More is no loss.
+        assert!(check(&poor, &here, 0, false).is_ok());
+    }
+
+    #[test]
+    fn what_a_guest_was_not_told_counts_where_it_sees_it_all_the_same() {
+        let here = Host::here();
+        let poor = other(&here, |ecx| ecx & !POPCNT);
+        let vcpus = CpuId::from_entries(&guest(&poor, 0)).unwrap();
+        let masked = guest(&poor, 0);
+        assert!(here.check(&poor, &masked, &vcpus, || true).is_ok());
+        let refused = here.check(&poor, &masked, &vcpus, || false).unwrap_err();
+        assert!(refused.to_string().contains("this host's processor"), "{refused}");
+    }
+
+    #[test]
+    fn another_maker_is_named() {
+        let here = Host::here();
+        let mut foreign = here.clone();
+        for leaf in foreign.cpu.iter_mut().filter(|leaf| leaf.leaf == 0) {
+            leaf.registers[1..].copy_from_slice(&[0x6f6c_6148, 0x2e2e_2e6c, 0x2e2e_2e6c]);
+        }
+        let refused = check(&foreign, &here, 0, true).unwrap_err();
+        assert!(refused.to_string().contains("Halo"), "{refused}");
+    }
+}

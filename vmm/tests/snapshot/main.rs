@@ -3,7 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod devices;
 mod full;
+mod kills;
+mod refusals;
 
 use std::fs::File;
 use std::io::Write;
