@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use hull_vm_api::config::{HostPath, Level};
@@ -114,11 +115,11 @@ pub struct Args {
     #[arg(long)]
     pub enable_pci: bool,
 
-    /// Refused: there are no snapshots yet
+    /// Print the version of the format of a snapshot's state file
     #[arg(long, value_name = "FILE")]
-    pub describe_snapshot: Option<String>,
+    pub describe_snapshot: Option<PathBuf>,
 
-    /// Refused: there are no snapshots yet
+    /// Print the version of the format of snapshots that are written
     #[arg(long)]
     pub snapshot_version: bool,
 
@@ -159,7 +160,6 @@ impl Args {
     /// What is asked for and cannot be had, with the reason.
     #[must_use]
     pub fn refused(&self) -> Option<(&'static str, &'static str)> {
-        let snapshots = "this hull-vmm has no snapshots; leave it out";
         let refused = [
             (
                 self.seccomp_filter.is_some(),
@@ -171,12 +171,6 @@ impl Args {
                 "--enable-pci",
                 "this hull-vmm has no PCI, and its devices are virtio-mmio; leave it out",
             ),
-            (
-                self.describe_snapshot.is_some(),
-                "--describe-snapshot",
-                snapshots,
-            ),
-            (self.snapshot_version, "--snapshot-version", snapshots),
         ];
         let mut asked = refused.into_iter().filter(|(asked, ..)| *asked);
         asked.next().map(|(_, flag, reason)| (flag, reason))

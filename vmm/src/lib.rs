@@ -48,4 +48,4 @@ mod vcpus;
 mod virtio;
 
 pub use error::StartError;
-pub use run::{print_filters, print_profile, run};
+pub use run::{print_filters, print_profile, print_snapshot_version, run};

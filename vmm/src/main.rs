@@ -12,7 +12,11 @@ fn main() -> ExitCode {
     let cause = match args.command {
         Some(Command::Probe) => hull_vmm::print_profile(),
         Some(Command::Seccomp) => hull_vmm::print_filters(),
-        None => hull_vmm::run(&args, timeline),
+        None if args.snapshot_version => hull_vmm::print_snapshot_version(None),
+        None => match &args.describe_snapshot {
+            Some(path) => hull_vmm::print_snapshot_version(Some(path)),
+            None => hull_vmm::run(&args, timeline),
+        },
     };
     ExitCode::from(cause.code())
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use hull_vm_api::config::{HostPath, Logger, Metrics};
@@ -27,6 +28,7 @@ use crate::outside::Outside;
 use crate::probe;
 use crate::sandbox::{Cgroups, Sandbox, seccomp};
 use crate::signals::Signals;
+use crate::snapshot::format;
 use crate::timeline::Timeline;
 
 /// No file of JSON that the command line names is longer, in bytes.
@@ -91,6 +93,26 @@ pub fn print_filters() -> ExitCause {
     match writeln!(io::stdout(), "{}", seccomp::all_lists()) {
         Ok(()) => ExitCause::PowerOff,
         Err(_) => ExitCause::Failure,
+    }
+}
+
+/// Prints the version of the format of a snapshot's state file, or of those that are written. The file's body is not read.
+#[must_use]
+pub fn print_snapshot_version(path: Option<&Path>) -> ExitCause {
+    let version = match path {
+        None => Ok(format::VERSION),
+        Some(path) => format::version(path),
+    };
+    match version {
+        Ok(version) => match writeln!(io::stdout(), "v{version}.0.0") {
+            Ok(()) => ExitCause::PowerOff,
+            Err(_) => ExitCause::Failure,
+        },
+        Err(error) => {
+            let path = path.unwrap_or(Path::new("the snapshot"));
+            say(&format!("{}: {}", path.display(), with_sources(&error)));
+            ExitCause::BadConfig
+        }
     }
 }
 

@@ -67,9 +67,8 @@ pub fn run() -> Result<HostProfile, ProbeError> {
 /// Whether what is hidden from a guest by its CPUID is hidden from it: not where KVM cannot be asked, either.
 pub(crate) fn masks_hold(kvm: &Kvm, supported: &CpuId) -> bool {
     let (beat, _beats) = mpsc::channel();
-    let hold = MicroGuest::new(kvm, supported, beat)
-        .map_err(ProbeError::from)
-        .and_then(|mut guest| masks::hold(&mut guest, supported));
+    let guest = MicroGuest::new(kvm, supported, beat);
+    let hold = guest.and_then(|mut guest| masks::hold(&mut guest, supported));
     hold.unwrap_or(false)
 }
 

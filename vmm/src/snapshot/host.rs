@@ -254,7 +254,10 @@ mod tests {
         let masked = guest(&poor, 0);
         assert!(here.check(&poor, &masked, &vcpus, || true).is_ok());
         let refused = here.check(&poor, &masked, &vcpus, || false).unwrap_err();
-        assert!(refused.to_string().contains("this host's processor"), "{refused}");
+        assert!(
+            refused.to_string().contains("this host's processor"),
+            "{refused}"
+        );
     }
 
     #[test]

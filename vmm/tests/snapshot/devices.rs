@@ -14,14 +14,18 @@ use crate::{Clone, host, snapshot};
 
 /// Initialises every device, waits for a key, and reads the first sector of the disk into memory: power-off if it has the byte `wanted`.
 fn reading(wanted: u8) -> Vec<u8> {
-    const VIRTIO: u64 = 0xc000_0000;
+    const VIRTIO: u64 = 0xd000_0000;
     let code = Code::new().window(VIRTIO);
     let mut disk = Driven::new(0, 0x40_0000);
     let code = disk.start(code, 1);
     let code = code.print("ready\n").await_key();
     let (header, data, status) = (0x30_0000, 0x31_0000, 0x32_0000);
     let code = code.store(header, 0).store(header + 8, 0);
-    let code = disk.request(code, 0, &[(header, 16, false), (data, 512, true), (status, 1, true)]);
+    let code = disk.request(
+        code,
+        0,
+        &[(header, 16, false), (data, 512, true), (status, 1, true)],
+    );
     let code = disk.await_all(code, 0);
     code.await_byte(data, wanted).power_off()
 }
@@ -73,8 +77,14 @@ fn a_guest_drives_its_disk_on_and_everything_of_the_host_is_another() {
     // The first machine has its own still, and holds their locks.
     let config = clone.client.config().unwrap();
     assert_eq!(config.boot_source, None);
-    assert_eq!(config.drives[0].path_on_host, load.drive_overrides[0].path_on_host);
-    assert_eq!(config.network_interfaces[0].host_dev_name.as_str(), "hulltap1");
+    assert_eq!(
+        config.drives[0].path_on_host,
+        load.drive_overrides[0].path_on_host
+    );
+    assert_eq!(
+        config.network_interfaces[0].host_dev_name.as_str(),
+        "hulltap1"
+    );
     assert!(clone.vm.path("vsock").exists() && clone.vm.path("console").exists());
     clone.press("x");
     clone.power_off();

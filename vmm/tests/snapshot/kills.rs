@@ -48,7 +48,7 @@ fn who_is_killed_while_it_saves_leaves_the_snapshot_before_or_a_whole_one() {
             let _ = kill_process(whom, Signal::KILL);
             let _ = saved.join();
         });
-        drop(running.wait());
+        let _ = running.wait();
         let names = fs::read_dir(vm.dir.path()).unwrap();
         let mut names: Vec<_> = names
             .map(|name| name.unwrap().file_name().into_string().unwrap())

@@ -143,7 +143,9 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_and_the_machine_goes_on() {
     assert!(refusal(client.create_snapshot(&wrong)).contains("File exists"));
     let left = fs::read_dir(vm.dir.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    let partial = left.iter().any(|name| name.to_string_lossy().contains("one"));
+    let partial = left
+        .iter()
+        .any(|name| name.to_string_lossy().contains("one"));
     assert!(!partial, "{left:?}");
     client.create_snapshot(&create).unwrap();
     client.resume().unwrap();

@@ -20,8 +20,10 @@ mod crc;
 mod tests;
 pub mod v1;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::path::Path;
 
 pub(super) use crc::crc64;
 
@@ -109,17 +111,22 @@ pub fn write(snapshot: &Snapshot, file: &mut impl Write) -> Result<(), FormatErr
     if body.len() as u64 > LONGEST {
         return Err(FormatError::TooMuch(body.len() as u64));
     }
+    file.write_all(&header(&body)).map_err(FormatError::Write)?;
+    file.write_all(&body).map_err(FormatError::Write)
+}
+
+/// The header of a body.
+fn header(body: &[u8]) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
     header.extend(MAGIC);
     header.extend(VERSION.to_le_bytes());
     header.extend(u32::try_from(HEADER).unwrap_or_default().to_le_bytes());
     header.extend((body.len() as u64).to_le_bytes());
-    header.extend(crc64(&body).to_le_bytes());
+    header.extend(crc64(body).to_le_bytes());
     header.extend(crate::api::VERSION.bytes().take(PROGRAM.len()));
     header.resize(PROGRAM.end, 0);
     header.extend(crc64(&header).to_le_bytes());
-    file.write_all(&header).map_err(FormatError::Write)?;
-    file.write_all(&body).map_err(FormatError::Write)
+    header
 }
 
 /// Reads a snapshot, of which nothing is checked but that it is whole.
@@ -160,13 +167,34 @@ pub fn read(file: &mut impl Read) -> Result<Snapshot, FormatError> {
     }
 }
 
+/// Reads a file, and the same bytes as a body with right checksums, for fuzzing.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let _ = read(&mut &bytes[..]);
+    let mut file = header(bytes);
+    file.extend(bytes);
+    if let Ok(snapshot) = read(&mut &file[..]) {
+        let mut again = Vec::new();
+        let _ = write(&snapshot, &mut again);
+    }
+}
+
+/// The version of a file, of which nothing but the header is read.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn version(path: &Path) -> Result<u32, FormatError> {
+    let mut file = File::open(path).map_err(FormatError::Read)?;
+    Ok(Header::read(&mut file)?.version)
+}
+
 /// What the header says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+struct Header {
     /// The version of the body's shape.
-    pub(crate) version: u32,
+    version: u32,
     /// The version of the program that wrote it.
-    pub(crate) program: String,
+    program: String,
     bytes: u64,
     length: u64,
     sum: u64,
@@ -177,7 +205,7 @@ impl Header {
     ///
     /// # Errors
     /// If it is no header, or not whole.
-    pub(crate) fn read(file: &mut impl Read) -> Result<Self, FormatError> {
+    fn read(file: &mut impl Read) -> Result<Self, FormatError> {
         let mut bytes = Vec::new();
         fill(file, &mut bytes, HEADER)?;
         if bytes.get(..MAGIC.len()) != Some(&MAGIC) {

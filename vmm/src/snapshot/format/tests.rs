@@ -313,8 +313,15 @@ fn another_version_and_another_file_are_told_apart() {
     let sentence = refusal(&longer).to_string();
     assert!(sentence.contains("format 2"), "{sentence}");
 
-    for foreign in [&b""[..], b"x", b"\x7fELF and more than a header has, which is 64 bytes long, so here are they"] {
-        assert!(matches!(refusal(foreign), FormatError::Foreign), "{foreign:?}");
+    for foreign in [
+        &b""[..],
+        b"x",
+        b"\x7fELF and more than a header has, which is 64 bytes long, so here are they",
+    ] {
+        assert!(
+            matches!(refusal(foreign), FormatError::Foreign),
+            "{foreign:?}"
+        );
     }
     let mut more = good.clone();
     more.push(0);

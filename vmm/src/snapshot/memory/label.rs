@@ -23,11 +23,11 @@ use crate::snapshot::format::crc64;
 use crate::snapshot::format::v1::MemoryLabel;
 
 /// Bytes of each part.
-const BLOCK: u64 = 4096;
+const BLOCK: usize = 4096;
 /// The most snapshots on top of each other.
 pub(crate) const LONGEST: usize = 64;
 /// What is behind the memory, in bytes.
-pub(super) const TAIL: u64 = BLOCK * (1 + LONGEST as u64);
+pub(super) const TAIL: u64 = (BLOCK * (1 + LONGEST)) as u64;
 
 const LABEL: [u8; 8] = *b"HULLMEMO";
 const LINK: [u8; 8] = *b"HULLLINK";
@@ -86,7 +86,7 @@ impl MemoryLabel {
             return Err(MemoryFileError::Other);
         }
         for number in 0..self.chain.len() {
-            let mut link = [0; BLOCK as usize];
+            let mut link = [0; BLOCK];
             let read = file.read_exact_at(&mut link, self.place_of(number));
             read.map_err(MemoryFileError::Read)?;
             if link[..] != self.link(number) {
@@ -110,7 +110,7 @@ impl MemoryLabel {
     pub(super) fn read(file: &File) -> Result<Self, MemoryFileError> {
         let length = file.metadata().map_err(MemoryFileError::Read)?.len();
         let size = length.checked_sub(TAIL).ok_or(MemoryFileError::Foreign)?;
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; BLOCK];
         let read = file.read_exact_at(&mut block, size);
         read.map_err(MemoryFileError::Read)?;
         if !block.starts_with(&LABEL) {
@@ -164,13 +164,13 @@ impl MemoryLabel {
     }
 
     fn place_of(&self, number: usize) -> u64 {
-        self.size + BLOCK * (1 + number as u64)
+        self.size + (BLOCK * (1 + number)) as u64
     }
 }
 
 /// Fills a block and puts its checksum at its end.
 fn close(mut block: Vec<u8>) -> Vec<u8> {
-    block.resize(BLOCK as usize - SUM, 0);
+    block.resize(BLOCK - SUM, 0);
     block.extend(crc64(&block).to_le_bytes());
     block
 }

@@ -8,7 +8,7 @@ use hull_devices::GuestMemory;
 use hull_vm_api::config::MachineConfig;
 use proptest::prelude::*;
 use rustix::fs::{SeekFrom, seek};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::label::{LONGEST, TAIL};
 use super::{Backing, MemoryFileError, Saved, map, write};
@@ -53,7 +53,7 @@ fn data(file: &File) -> u64 {
 }
 
 fn contents(memory: &GuestMemory) -> Vec<u8> {
-    let mut bytes = vec![0; (SIZE << 20) as usize];
+    let mut bytes = vec![0; usize::try_from(SIZE << 20).unwrap()];
     memory.read_slice(&mut bytes, GuestAddress(0)).unwrap();
     bytes
 }
@@ -69,7 +69,14 @@ fn restored(file: &File, label: &MemoryLabel) -> GuestMemory {
 fn memory_is_written_with_holes_mapped_and_written_again() {
     let memory = memory::map(&machine()).unwrap();
     let last = (SIZE << 20) - 1;
-    for (at, value) in [(0, 1_u8), (5 * PAGE, 2), (6 * PAGE, 3), (7 * PAGE, 0), (20 << 20, 4), (last, 5)] {
+    for (at, value) in [
+        (0, 1_u8),
+        (5 * PAGE, 2),
+        (6 * PAGE, 3),
+        (7 * PAGE, 0),
+        (20 << 20, 4),
+        (last, 5),
+    ] {
         memory.write_obj(value, GuestAddress(at)).unwrap();
     }
     let (label, file) = save(&memory, None);
@@ -141,7 +148,10 @@ fn no_room_is_told() {
         memory: &memory,
         pagemap: &pagemap,
     };
-    assert!(matches!(write(saved, &label, &file), Err(MemoryFileError::Write(_))));
+    assert!(matches!(
+        write(saved, &label, &file),
+        Err(MemoryFileError::Write(_))
+    ));
 }
 
 proptest! {

@@ -18,6 +18,9 @@ use crate::snapshot::format::v1::MemoryLabel;
 /// Pages that are written at once: 4 MiB.
 const MOST: u64 = 1024;
 
+/// Numbers of eight bytes in a page.
+const WORDS: usize = 512;
+
 /// What is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Saved<'a> {
@@ -114,9 +117,11 @@ impl Pages<'_> {
         let Some(at) = self.address(page, 1) else {
             return true;
         };
+        // Pages are aligned, whatever the type of their bytes says.
+        #[allow(clippy::cast_ptr_alignment)]
         let words = at.cast::<u64>();
-        (0..PAGE as usize / size_of::<u64>()).all(|index| {
-            // SAFETY: the page is within the region's mapping, which lives as long as the borrow, and pages are aligned.
+        (0..WORDS).all(|index| {
+            // SAFETY: the page is within the region's mapping, which lives as long as the borrow.
             unsafe { words.add(index).read_volatile() == 0 }
         })
     }
