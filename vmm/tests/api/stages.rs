@@ -159,7 +159,7 @@ fn snapshots_are_refused_with_the_reason() {
         return;
     }
     let vm = Vm::of(&Code::new().power_off());
-    let create = r#"{"snapshot_path": "/s", "mem_file_path": "/m"}"#;
+    let create = r#"{"snapshot_path": "/missing/s", "mem_file_path": "/missing/m"}"#;
     let load =
         r#"{"snapshot_path": "/s", "mem_backend": {"backend_type": "File", "backend_path": "/m"}}"#;
     let (running, client) = vm.serve(crate::common::Configured::ByApi);
@@ -168,7 +168,7 @@ fn snapshots_are_refused_with_the_reason() {
     assert_eq!(answer.status, 400);
     assert_eq!(
         answer.message(),
-        "Load snapshot error: this hull-vmm cannot restore snapshots; start the microVM by InstanceStart"
+        "Load snapshot error: cannot open /s (snapshot/load.snapshot_path): No such file or directory (os error 2)"
     );
     // After that it can still be started.
     client.put_boot_source(&crate::boot(&vm, "kernel")).unwrap();
@@ -191,7 +191,7 @@ fn snapshots_are_refused_with_the_reason() {
     assert_eq!(answer.status, 400);
     assert_eq!(
         answer.message(),
-        "Create snapshot error: this hull-vmm cannot write snapshots"
+        "Create snapshot error: cannot open /missing/m (snapshot/create.mem_file_path): No such file or directory (os error 2)"
     );
     client.resume().unwrap();
     client.action(Action::SendCtrlAltDel).unwrap();
