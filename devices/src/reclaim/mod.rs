@@ -12,6 +12,7 @@ mod tests;
 
 use std::io;
 
+use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::GuestMemory;
@@ -96,6 +97,8 @@ fn discard(region: &Region, offset: u64, len: u64) -> io::Result<()> {
     // at any time.
     let result = unsafe { libc::madvise(region.as_ptr().add(offset).cast(), len, advice) };
     if result == 0 {
+        // It is other data now.
+        region.bitmap().mark_dirty(offset, len);
         Ok(())
     } else {
         Err(io::Error::last_os_error())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hull_devices::MmioTransport;
 use hull_devices::block::{Block, Disk};
 use hull_vm_api::config::{Drive, DriveUpdate};
-use hull_vm_api::request::{SnapshotCreate, SnapshotType};
+use hull_vm_api::request::SnapshotCreate;
 use hull_vm_api::{Fault, Reply, Request};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -191,9 +191,6 @@ impl Running {
     fn begin_snapshot(&mut self, create: &SnapshotCreate, host: &Host) -> Result<u64, Fault> {
         let request = Request::CreateSnapshot(create.clone());
         self.stage.check(&request)?;
-        if create.snapshot_type == SnapshotType::Diff {
-            return Err(not_created("this hull-vmm takes Full snapshots only"));
-        }
         let subject = self.subject(host);
         let subject = subject.map_err(|error| not_created(&with_sources(&error)))?;
         let teller = self.later.teller();

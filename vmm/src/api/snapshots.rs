@@ -19,6 +19,7 @@ impl Running {
     /// # Errors
     /// If KVM does not say which registers vCPUs have.
     pub(super) fn subject(&self, host: &Host) -> Result<Subject, KvmError> {
+        let tracks = self.config.machine_config.track_dirty_pages;
         let mut config = self.config.clone().to_be_saved();
         if self.serial.is_some() {
             // It may be there without having been asked for.
@@ -34,6 +35,8 @@ impl Running {
             vm: self.vm.clone(),
             has_pit: kvm::has_pit(&self.kvm),
             memory: self.virtio.own_memory(),
+            slots: tracks.then(|| self.virtio.memory_slots()),
+            last: self.last_snapshot.clone(),
             pagemap: host.files.pagemap(),
             files: host.files.clone(),
         })

@@ -59,10 +59,12 @@ impl Grants {
     }
 }
 
-/// What may be read and written may be opened only to be read, as by a second device.
+/// What may be read and written may be opened only to be read, as by a second device; so may what is in the place of a file that is made.
 fn suits(access: Access, used: PathUse) -> bool {
     match access {
-        Access::Read | Access::Input => matches!(used, PathUse::Read | PathUse::ReadWrite),
+        Access::Read | Access::Input => {
+            matches!(used, PathUse::Read | PathUse::ReadWrite | PathUse::Create)
+        }
         Access::ReadWrite => used == PathUse::ReadWrite,
         Access::Append => used == PathUse::Append,
     }

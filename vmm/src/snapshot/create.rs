@@ -3,7 +3,7 @@
 //! 1. The devices, which end what they have in flight. It goes into the guest's memory, and may interrupt the guest.
 //! 2. Ports, which may interrupt it as well.
 //! 3. The vCPUs with their local APICs, and then the other interrupt controllers: nothing interrupts any more.
-//! 4. The memory, which nobody writes any more. It is the long part.
+//! 4. The memory, which nobody writes any more. It is the long part. What KVM has noted of it since the last snapshot is collected before.
 //! 5. The state, which says that all of it is there; and then both get their names.
 
 use std::fs::File;
@@ -15,14 +15,15 @@ use hull_devices::GuestMemory;
 use hull_devices::serial::SerialPort;
 use hull_vm_api::Draft;
 use hull_vm_api::config::HostPath;
-use hull_vm_api::request::SnapshotCreate;
+use hull_vm_api::request::{SnapshotCreate, SnapshotType};
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::format::v1::{BoardState, Device, Host, MemoryLabel, VcpuState};
 use super::format::{self, FormatError, Snapshot};
-use super::memory::{self, MemoryFileError, Saved};
-use crate::files::{FileError, Files};
+use super::memory::dirty::{self, Slot};
+use super::memory::{self, MemoryFileError, Saved, Which};
+use crate::files::{Access, FileError, Files};
 use crate::kvm::KvmError;
 use crate::legacy::I8042;
 use crate::vcpus::Waiting;
@@ -57,6 +58,10 @@ pub(crate) enum CreateError {
     },
     #[error("the state's file {path}")]
     State { path: HostPath, source: FormatError },
+    #[error(
+        "snapshot_type Diff needs a machine that notes what is written: set track_dirty_pages, of machine-config or when it is loaded, or take a Full one"
+    )]
+    NotTracked,
     #[error("the configuration cannot be saved")]
     Config(#[source] serde_json::Error),
     #[error(
@@ -84,6 +89,10 @@ pub(crate) struct Subject {
     pub(crate) has_pit: bool,
     /// What goes into the memory's file.
     pub(crate) memory: GuestMemory,
+    /// Where KVM notes what is written, if it is to.
+    pub(crate) slots: Option<Vec<Slot>>,
+    /// The snapshot before this one.
+    pub(crate) last: Option<MemoryLabel>,
     /// `/proc/self/pagemap`.
     pub(crate) pagemap: Result<File, std::io::Error>,
     pub(crate) files: Files,
@@ -100,9 +109,18 @@ impl Subject {
             source,
         };
         let size = self.memory.iter().map(GuestMemoryRegion::len).sum();
-        let label = MemoryLabel::new(size, None).map_err(in_memory)?;
+        let base = match (create.snapshot_type, &self.slots) {
+            (SnapshotType::Full, _) => None,
+            // Without a snapshot before it everything is new.
+            (SnapshotType::Diff, Some(_)) => self.last.clone(),
+            (SnapshotType::Diff, None) => return Err(CreateError::NotTracked),
+        };
+        let label = MemoryLabel::new(size, base.as_ref()).map_err(in_memory)?;
         let snapshot = self.state(label.clone())?;
-        let memory = self.begin_memory(create)?;
+        if let Some(slots) = &self.slots {
+            dirty::collect(&self.vm, slots, &self.memory)?;
+        }
+        let memory = self.begin_memory(create, base.as_ref())?;
         let path = &create.snapshot_path;
         let mut state = self.files.create("snapshot/create.snapshot_path", path)?;
         state.set_len(0).map_err(|error| failed(path, error))?;
@@ -110,6 +128,10 @@ impl Subject {
         let saved = Saved {
             memory: &self.memory,
             pagemap: &pagemap.map_err(in_memory)?,
+            which: match base {
+                None => Which::Full,
+                Some(_) => Which::Diff,
+            },
         };
         memory::write(saved, &label, &memory).map_err(in_memory)?;
         format::write(&snapshot, &mut state).map_err(|source| CreateError::State {
@@ -123,13 +145,30 @@ impl Subject {
             state: path.clone(),
             source,
         })?;
+        dirty::forget(&self.memory);
         Ok(label)
     }
 
-    /// The memory's file, empty: not the one that is mapped, which a descriptor can lead to.
-    fn begin_memory(&self, create: &SnapshotCreate) -> Result<File, CreateError> {
+    /// The memory's file: empty, unless what a diff is of is there already, whose place it takes. Not the one that is mapped, which a
+    /// descriptor can lead to.
+    fn begin_memory(
+        &self,
+        create: &SnapshotCreate,
+        base: Option<&MemoryLabel>,
+    ) -> Result<File, CreateError> {
+        const WHAT: &str = "snapshot/create.mem_file_path";
         let path = &create.mem_file_path;
-        let file = self.files.create("snapshot/create.mem_file_path", path)?;
+        let in_memory = |source| CreateError::Memory {
+            path: path.clone(),
+            source,
+        };
+        let is_base = |file: &File| base.is_some_and(|label| memory::base::has(file, label));
+        let there = self.files.open(WHAT, path, Access::Read);
+        let there = there.ok().filter(is_base);
+        if there.is_some() && path.as_fd().is_some() {
+            return Err(in_memory(MemoryFileError::Base));
+        }
+        let file = self.files.create(WHAT, path)?;
         let identity = |file: &File| {
             let metadata = file.metadata().ok()?;
             Some((metadata.dev(), metadata.ino()))
@@ -143,10 +182,11 @@ impl Subject {
             let path = path.clone();
             return Err(CreateError::OwnMemory { path });
         }
-        file.set_len(0).map_err(|error| CreateError::Memory {
-            path: path.clone(),
-            source: MemoryFileError::Write(error),
-        })?;
+        let emptied = file.set_len(0).map_err(MemoryFileError::Write);
+        emptied.map_err(in_memory)?;
+        if let Some(there) = there {
+            memory::base::copy(&there, &file).map_err(in_memory)?;
+        }
         Ok(file)
     }
 

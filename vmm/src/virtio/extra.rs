@@ -23,6 +23,7 @@ use crate::files::{Access, Files};
 use crate::lost_memory::Place;
 use crate::memory::{self, MIB, Region};
 use crate::snapshot::memory::Backing;
+use crate::snapshot::memory::dirty::Slot;
 
 /// What Linux wants the beginning of memory that is plugged in to be a multiple of, on every machine (its largest memory block).
 const HOTPLUG_ALIGN: u64 = 2 << 30;
@@ -83,6 +84,8 @@ pub(super) struct Extra {
     pub(super) memory: GuestMemory,
     /// The same without files of virtio-pmem: what a snapshot has.
     pub(super) own: GuestMemory,
+    /// In which slots KVM has that.
+    pub(super) slots: Vec<Slot>,
     pmem: Vec<(u64, Arc<Mapping>)>,
     hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
     mapped: Vec<Arc<Mapped>>,
@@ -108,6 +111,13 @@ pub(super) fn map(
     let mut extra = Extra {
         memory: memory.clone(),
         own: memory.clone(),
+        slots: (0..)
+            .zip(memory.iter())
+            .map(|(number, region)| Slot {
+                number,
+                addresses: region.start_addr().0..region.start_addr().0 + region.len(),
+            })
+            .collect(),
         pmem: Vec::new(),
         hotplug: None,
         mapped: Vec::new(),
@@ -169,6 +179,14 @@ pub(super) fn map(
         };
         extra.memory = with(&extra.memory)?;
         extra.own = with(&extra.own)?;
+        let slot_size = u64::from(hotplug.slot_size_mib) * MIB;
+        let starts = (base..base + size).step_by(usize::try_from(slot_size).unwrap_or(usize::MAX));
+        extra
+            .slots
+            .extend((slot..).zip(starts).map(|(number, start)| Slot {
+                number,
+                addresses: start..start + slot_size,
+            }));
         extra.hotplug = Some((base, Cell::new(Some(shown))));
     }
     Ok(extra)

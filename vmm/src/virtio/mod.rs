@@ -44,6 +44,7 @@ use crate::relay::Relay;
 use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
 use crate::snapshot::format::v1::Device;
+use crate::snapshot::memory::dirty::Slot;
 use crate::timeline::Timeline;
 use devices::{First, Made};
 use lane::{Lane, Threads, Way};
@@ -82,6 +83,8 @@ pub(crate) struct Virtio {
     mappings: Mappings,
     /// The guest's memory without files of virtio-pmem.
     own_memory: GuestMemory,
+    /// In which slots KVM has that.
+    memory_slots: Vec<Slot>,
     interrupts: Arc<InterruptCounters>,
     /// Threads that carry output.
     relays: Vec<Relay>,
@@ -180,6 +183,7 @@ impl Virtio {
             mmds: opened.mmds,
             mappings: extra.mappings(),
             own_memory: extra.own,
+            memory_slots: extra.slots,
             interrupts,
             relays: opened.relays,
         };
@@ -242,6 +246,12 @@ impl Virtio {
     #[must_use]
     pub(crate) fn own_memory(&self) -> GuestMemory {
         self.own_memory.clone()
+    }
+
+    /// In which slots KVM has that memory.
+    #[must_use]
+    pub(crate) fn memory_slots(&self) -> Vec<Slot> {
+        self.memory_slots.clone()
     }
 
     /// All devices, in the order of their slots, to be saved.

@@ -70,14 +70,14 @@ fn linux_goes_on_with_all_its_devices() {
     let complaints = guest.try_sh(&format!("dmesg | grep -ciE '{COMPLAINTS}'")).1;
 
     let count = count_of(&mut guest);
-    let mut guest = guest.move_on(SnapshotType::Full, |_| {});
+    let mut guest = guest.move_on(SnapshotType::Full, |load| load.track_dirty_pages = true);
     assert_eq!(guest.client.memory_hotplug().unwrap().plugged_size_mib, 128);
     await_that("programs run on", || count_of(&mut guest) > count);
     check(&mut guest, "once");
 
-    // And again, onto the same files, with another TAP and another socket.
+    // And again, only what was written since, onto the same files, with another TAP and another socket.
     let socket = guest.path("other-vsock");
-    let mut guest = guest.move_on(SnapshotType::Full, |load| {
+    let mut guest = guest.move_on(SnapshotType::Diff, |load| {
         load.network_overrides = vec![NetworkOverride {
             iface_id: "n".to_owned(),
             host_dev_name: "hulltap1".into(),

@@ -4,6 +4,7 @@
 mod common;
 
 mod devices;
+mod diff;
 mod full;
 mod kills;
 mod refusals;

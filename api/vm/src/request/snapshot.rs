@@ -23,7 +23,7 @@ pub enum SnapshotType {
     /// All of it.
     #[default]
     Full,
-    /// What was written since the last snapshot; it needs `track_dirty_pages`.
+    /// What was written since the last snapshot; it needs `track_dirty_pages`. Without a snapshot before it that is all.
     Diff,
 }
 

@@ -4,6 +4,8 @@
 //! of the same size with holes for pages that were not written. So a diff is put on the snapshot before it by copying its data, and
 //! nothing else of it, over that one's file.
 
+pub(crate) mod base;
+pub(crate) mod dirty;
 pub(crate) mod label;
 mod map;
 mod pages;
@@ -14,7 +16,7 @@ mod write;
 use std::io;
 
 pub(crate) use map::{Backing, map};
-pub(crate) use write::{Saved, write};
+pub(crate) use write::{Saved, Which, write};
 
 /// Why the memory's file cannot be used, or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,11 @@ pub enum MemoryFileError {
         /// How many there are.
         count: usize,
     },
+    /// A descriptor that has what the diff is of.
+    #[error(
+        "it has the snapshot before this one, which a Diff must not overwrite; hand over another file, or name a path"
+    )]
+    Base,
     /// No more fit.
     #[error(
         "there are {} snapshots on top of each other already; take a Full one",

@@ -11,7 +11,7 @@ use rustix::fs::{SeekFrom, seek};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::label::{LONGEST, TAIL};
-use super::{Backing, MemoryFileError, Saved, map, write};
+use super::{Backing, MemoryFileError, Saved, Which, base, dirty, map, write};
 use crate::memory;
 use crate::snapshot::format::v1::MemoryLabel;
 
@@ -37,6 +37,10 @@ fn save(memory: &GuestMemory, on: Option<&MemoryLabel>) -> (MemoryLabel, File) {
     let saved = Saved {
         memory,
         pagemap: &pagemap,
+        which: match on {
+            None => Which::Full,
+            Some(_) => Which::Diff,
+        },
     };
     write(saved, &label, &file).unwrap();
     (label, file)
@@ -126,6 +130,53 @@ fn a_file_goes_with_its_own_state_alone() {
     assert!(matches!(refusal(&file, &none), MemoryFileError::Label));
 }
 
+/// Memory that notes what is written to it.
+fn tracked() -> GuestMemory {
+    memory::map(&MachineConfig {
+        track_dirty_pages: true,
+        ..machine()
+    })
+    .unwrap()
+}
+
+#[test]
+fn diffs_are_put_on_the_snapshot_before_them_and_not_used_without() {
+    let memory = tracked();
+    let put = |page: u64, value: u8| memory.write_obj(value, GuestAddress(page * PAGE)).unwrap();
+    for page in 0..50 {
+        put(page, 1);
+    }
+    let (full, whole) = save(&memory, None);
+    dirty::forget(&memory);
+    put(3, 2);
+    put(4, 0);
+    put(1000, 2);
+    let (first, diff) = save(&memory, Some(&full));
+    // Three pages, one of which is zero now, the label and a link.
+    assert_eq!(data(&diff), 5 * PAGE);
+    dirty::forget(&memory);
+    put(4, 3);
+    put(1001, 3);
+    let (second, last) = save(&memory, Some(&first));
+    assert_eq!(data(&last), 4 * PAGE);
+
+    let refusal = |file: &File, label: &MemoryLabel| {
+        let refused = Backing::new(file.try_clone().unwrap(), label).unwrap_err();
+        matches!(refused, MemoryFileError::Incomplete { .. })
+    };
+    assert!(refusal(&diff, &first) && refusal(&last, &second));
+    assert!(base::has(&whole, &full) && base::has(&diff, &first) && !base::has(&last, &full));
+    // The one in between cannot be left out.
+    let copy = tempfile::tempfile().unwrap();
+    copy.set_len(whole.metadata().unwrap().len()).unwrap();
+    base::copy(&whole, &copy).unwrap();
+    base::copy(&last, &copy).unwrap();
+    assert!(refusal(&copy, &second));
+    base::copy(&diff, &copy).unwrap();
+    base::copy(&last, &copy).unwrap();
+    assert_eq!(contents(&restored(&copy, &second)), contents(&memory));
+}
+
 #[test]
 fn no_chain_is_endless() {
     let mut label = MemoryLabel::new(SIZE << 20, None).unwrap();
@@ -147,6 +198,7 @@ fn no_room_is_told() {
     let saved = Saved {
         memory: &memory,
         pagemap: &pagemap,
+        which: Which::Full,
     };
     assert!(matches!(
         write(saved, &label, &file),

@@ -9,9 +9,9 @@ use hull_devices::GuestMemory;
 use rustix::io::{Errno, pwrite};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::MemoryFileError;
 use super::label::is_full;
 use super::pages::{self, PAGE};
+use super::{MemoryFileError, dirty};
 use crate::memory::Region;
 use crate::snapshot::format::v1::MemoryLabel;
 
@@ -21,6 +21,15 @@ const MOST: u64 = 1024;
 /// Numbers of eight bytes in a page.
 const WORDS: usize = 512;
 
+/// Which pages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// All that hold something.
+    Full,
+    /// Those that were written since the last snapshot, also if they hold nothing any more.
+    Diff,
+}
+
 /// What is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Saved<'a> {
@@ -28,9 +37,10 @@ pub(crate) struct Saved<'a> {
     pub(crate) memory: &'a GuestMemory,
     /// `/proc/self/pagemap`.
     pub(crate) pagemap: &'a File,
+    pub(crate) which: Which,
 }
 
-/// Writes all of it into an empty file, and brings that to its disk.
+/// Writes it into a file, which is empty or, for a diff, has what that is on top of, and brings it to its disk.
 ///
 /// # Errors
 /// What the host refused.
@@ -73,14 +83,8 @@ fn write_region(
         file: file.as_fd(),
         offset,
     };
-    let start = region.as_ptr() as u64;
-    let mapping = start..start + region.len();
-    let backing = region.file_offset().map(|file| (file.file(), file.start()));
     let mut run = 0..0;
-    let done = pages::each(saved.pagemap, mapping, backing, |page| {
-        if pages.is_zero(page) {
-            return Ok(());
-        }
+    let mut take = |page| {
         if page == run.end && run.end - run.start < MOST {
             run.end += 1;
             return Ok(());
@@ -88,7 +92,28 @@ fn write_region(
         pages.write(&run).map_err(Wrong::Write)?;
         run = page..page + 1;
         Ok(())
-    });
+    };
+    let done = match saved.which {
+        Which::Full => {
+            let start = region.as_ptr() as u64;
+            let mapping = start..start + region.len();
+            let backing = region.file_offset().map(|file| (file.file(), file.start()));
+            pages::each(saved.pagemap, mapping, backing, |page| {
+                if pages.is_zero(page) {
+                    return Ok(());
+                }
+                take(page)
+            })
+        }
+        Which::Diff => {
+            let notes = dirty::notes(region);
+            let written = (0..region.len() / PAGE).filter(|page| {
+                let page = usize::try_from(*page).unwrap_or(usize::MAX);
+                notes.is_none_or(|notes| notes.is_bit_set(page))
+            });
+            written.map(&mut take).collect()
+        }
+    };
     let done = done.and_then(|()| pages.write(&run).map_err(Wrong::Write));
     done.map_err(|wrong| match wrong {
         Wrong::Pagemap(error) => MemoryFileError::Pagemap(error),

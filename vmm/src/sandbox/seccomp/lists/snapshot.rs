@@ -9,6 +9,7 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0xc208_ae62)], // KVM_GET_IRQCHIP
     &[is(1, 0x8070_ae9f)], // KVM_GET_PIT2
     &[is(1, 0x8030_ae7c)], // KVM_GET_CLOCK
+    &[is(1, 0x4010_ae42)], // KVM_GET_DIRTY_LOG
 ];
 
 pub(super) const OWN: &[Call] = &[
@@ -29,5 +30,6 @@ pub(super) const OWN: &[Call] = &[
     call!(SYS_pwrite64),
     call!(SYS_ftruncate),
     call!(SYS_fsync),
+    call!(SYS_copy_file_range),
     call!(SYS_uname),
 ];
