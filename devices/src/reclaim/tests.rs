@@ -3,8 +3,11 @@
 use std::fs::File;
 
 use proptest::prelude::*;
+use vm_memory::bitmap::{AtomicBitmap, Bitmap};
 use vm_memory::mmap::MmapRegionBuilder;
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap};
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap,
+};
 
 use super::{Ranges, Reclaimed, give_back};
 use crate::GuestMemory;
@@ -38,6 +41,26 @@ fn give(memory: &GuestMemory, list: &[(u64, u64)]) -> Reclaimed {
     list.iter()
         .for_each(|(start, len)| ranges.add(*start, *len));
     give_back(memory, &mut ranges)
+}
+
+/// A snapshot of what was written since another must have what is zero now.
+#[test]
+fn what_goes_back_counts_as_written() {
+    let size = usize::try_from(PAGES * PAGE).unwrap();
+    let page = std::num::NonZeroUsize::new(4096).unwrap();
+    let bitmap = Some(AtomicBitmap::new(size, page));
+    let builder = MmapRegionBuilder::new_with_bitmap(size, bitmap)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let region = GuestRegionMmap::new(builder.build().unwrap(), GuestAddress(0)).unwrap();
+    let memory = GuestMemory::from_regions(vec![region]).unwrap();
+    give(&memory, &[(4 * PAGE, 2 * PAGE)]);
+    let region = memory.find_region(GuestAddress(0)).unwrap();
+    let dirty = |page: u64| {
+        let at = usize::try_from(page * PAGE).unwrap();
+        GuestMemoryRegion::bitmap(region).dirty_at(at)
+    };
+    assert_eq!([3, 4, 5, 6].map(dirty), [false, true, true, false]);
 }
 
 #[test]

@@ -107,11 +107,11 @@ fn write_region(
         }
         Which::Diff => {
             let notes = dirty::notes(region);
-            let written = (0..region.len() / PAGE).filter(|page| {
+            let mut written = (0..region.len() / PAGE).filter(|page| {
                 let page = usize::try_from(*page).unwrap_or(usize::MAX);
                 notes.is_none_or(|notes| notes.is_bit_set(page))
             });
-            written.map(&mut take).collect()
+            written.try_for_each(&mut take)
         }
     };
     let done = done.and_then(|()| pages.write(&run).map_err(Wrong::Write));
