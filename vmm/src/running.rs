@@ -13,6 +13,7 @@ use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
 use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage};
 use kvm_ioctls::{Kvm, VmFd};
+use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::api::{Host, Later};
 use crate::ending::{End, Ending};
@@ -77,6 +78,7 @@ impl Running {
         let mut restarts = Restarts::default();
         loop {
             let end = self.live(keeper, host)?;
+            let end = self.look_into(end);
             let reset = matches!(end.cause, ExitCause::Reboot | ExitCause::TripleFault);
             let again = self.config.machine_config.reboot == Reboot::Restart;
             // One that was restored has nothing to boot.
@@ -135,6 +137,30 @@ impl Running {
                 self.button.go_on();
                 self.obey(keeper, host);
             }
+        }
+    }
+
+    /// A crash may have its cause outside of the guest: where its kernel is interpreted, lost pages of code are faults of its own.
+    fn look_into(&self, end: End) -> End {
+        let crashed = matches!(end.cause, ExitCause::TripleFault | ExitCause::KvmFailure);
+        let is_short = |part: &FileOffset, length: u64| {
+            let there = part.file().metadata().map_or(u64::MAX, |file| file.len());
+            there < part.start().saturating_add(length)
+        };
+        let memory = self.virtio.own_memory();
+        let mut regions = memory.iter();
+        let is_lost = regions.any(|region| {
+            let part = region.file_offset();
+            part.is_some_and(|part| is_short(part, region.len()))
+        });
+        if !crashed || !is_lost {
+            return end;
+        }
+        End {
+            cause: ExitCause::NoResource,
+            detail: Some(
+                "the file of the snapshot's memory was made shorter while it was mapped".to_owned(),
+            ),
         }
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Vm {
     pub(crate) args: Vec<String>,
     /// Whether its process has a network namespace of its own, with the TAP devices hulltap0, hulltap1 and [`QUEUES`].
     pub(crate) own_network: bool,
+    /// Bytes of the file system `small` in its directory, which its process alone sees; 0 for none.
+    pub(crate) small_disk: u32,
 }
 
 impl Vm {
@@ -106,6 +108,7 @@ impl Vm {
             config,
             args: Vec::new(),
             own_network: false,
+            small_disk: 0,
         }
     }
 
@@ -156,6 +159,18 @@ impl Vm {
     }
 
     fn program(&self) -> Command {
+        if self.small_disk > 0 {
+            let small = self.path("small");
+            fs::create_dir_all(&small).unwrap();
+            let mut command = Command::new("unshare");
+            let then = format!(
+                "mount -t tmpfs -o size={} small {} && exec \"$0\" \"$@\"",
+                self.small_disk,
+                small.display()
+            );
+            command.args(["--mount", "sh", "-c", &then]).arg(program());
+            return command;
+        }
         if !self.own_network {
             return Command::new(program());
         }

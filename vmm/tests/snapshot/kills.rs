@@ -12,7 +12,7 @@ use crate::common::{Configured, Vm, no_kvm};
 use crate::{Clone, Pair};
 
 /// Fills 16 MiB, so that there is something to write, and waits for a key.
-fn filling() -> Vm {
+pub(crate) fn filling() -> Vm {
     // mov rdi, 0x400000; mov rcx, 0x200000; mov rax, rdi; rep stosq
     let code = Code::new()
         .bytes(&[0x48, 0xc7, 0xc7, 0, 0, 0x40, 0])

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use hull_vm_api::Stage;
 use hull_vm_api::request::{MemoryBackendType, SnapshotType};
+use hull_vm_api::{ExitCause, Stage};
 use serde_json::json;
 
 use crate::common::guest::Code;
-use crate::common::{Configured, Vm, no_kvm};
+use crate::common::{Configured, Running, Vm, no_kvm};
+use crate::kills::filling;
 use crate::{Clone, Pair, host, refusal, snapshot};
 
 fn waiting() -> Vm {
@@ -164,4 +165,67 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_and_the_machine_goes_on() {
     }
     clone.power_off();
     second.power_off();
+}
+
+/// What is in the directory that only the machine's processes see.
+fn in_small(running: &Running, vm: &Vm) -> usize {
+    let small = vm.path("small");
+    let seen = format!("/proc/{}/root{}", running.pid(), small.display());
+    fs::read_dir(seen).unwrap().count()
+}
+
+#[test]
+fn where_there_is_no_room_nothing_is_left() {
+    if no_kvm() {
+        return;
+    }
+    // For the memory, and for the state alone.
+    for (size, in_it) in [(2 << 20, "memory"), (8 << 10, "state")] {
+        let mut vm = filling();
+        vm.small_disk = size;
+        let (mut running, client) = vm.serve(Configured::ByFile);
+        running.await_output("ready\n");
+        client.pause().unwrap();
+        let pair = Pair::of(&vm, "one");
+        let create = pair.create(SnapshotType::Full);
+        let mut wanted = create.clone();
+        let small = host(&vm.path("small/file"));
+        match in_it {
+            "memory" => wanted.mem_file_path = small,
+            _ => wanted.snapshot_path = small,
+        }
+        let sentence = refusal(client.create_snapshot(&wanted));
+        let is_clear = sentence.contains("no room") || sentence.contains("No space left");
+        assert!(is_clear, "{sentence}");
+        assert_eq!(in_small(&running, &vm), 0);
+        assert!(!pair.memory.exists() && !pair.state.exists());
+        client.create_snapshot(&create).unwrap();
+        let mut clone = Clone::load(&pair.load());
+        clone.press("x");
+        clone.power_off();
+    }
+}
+
+#[test]
+fn a_memory_file_that_is_made_shorter_ends_the_machine_with_a_sentence() {
+    if no_kvm() {
+        return;
+    }
+    let vm = waiting();
+    let [one, _] = snapshots(&vm);
+    let mut load = one.load();
+    load.resume_vm = false;
+    let mut clone = Clone::load(&load);
+    assert_eq!(clone.client.instance().unwrap().state, Stage::Paused);
+    let memory = File::options().write(true).open(&one.memory).unwrap();
+    memory.set_len(0).unwrap();
+    // The machine may end before it has answered.
+    let _ = clone.client.resume();
+    clone.press("x");
+    let ended = clone.running.end();
+    assert_eq!(ended.cause(), ExitCause::NoResource, "{ended:?}");
+    assert!(
+        ended.sentence().contains("the snapshot's memory"),
+        "{ended:?}"
+    );
 }

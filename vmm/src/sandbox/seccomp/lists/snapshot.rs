@@ -1,7 +1,8 @@
-//! The thread that writes snapshots: it stops devices, asks KVM for its state, and writes files that are open.
+//! The thread that writes snapshots: it asks KVM for its state, and writes files that are open. Devices that have threads are saved by these;
+//! those of the event loop stop and start without a call that is not everybody's.
 
 use super::call::{Arg, Call, call, is};
-use super::{common, lane};
+use super::common;
 
 pub(super) const CALLS: &[&[Call]] = &[common::CALLS, OWN];
 
@@ -14,13 +15,6 @@ const KVM: &[&[Arg]] = &[
 
 pub(super) const OWN: &[Call] = &[
     call!(SYS_ioctl, KVM),
-    // Starting and stopping devices.
-    call!(SYS_ioctl, lane::TAP),
-    call!(SYS_io_uring_enter),
-    call!(SYS_io_uring_register, lane::FILES),
-    call!(SYS_timerfd_settime),
-    call!(SYS_epoll_ctl),
-    call!(SYS_shutdown),
     // What is asked for.
     call!(SYS_recvmsg),
     // The files.
