@@ -1,5 +1,9 @@
 //! Reading a snapshot: what the machine is to be, on which files of this host.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
 use hull_vm_api::Draft;
 use hull_vm_api::config::HostPath;
 use hull_vm_api::request::{MemoryBackendType, SnapshotLoad};
@@ -67,6 +71,17 @@ pub enum LoadError {
     Serial(#[from] hull_devices::serial::SerialRestoreError),
 }
 
+/// Reads a file from its start, wherever whoever has it as well is in it.
+struct FromStart<'a>(&'a File, u64);
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(bytes, self.1)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
+}
+
 /// A snapshot that was read, and is to become a machine.
 #[derive(Debug)]
 pub(crate) struct Restored {
@@ -94,11 +109,12 @@ impl Restored {
             return Err(LoadError::Uffd);
         }
         let path = &load.snapshot_path;
-        let mut file = files.open("snapshot/load.snapshot_path", path, Access::Read)?;
-        let snapshot = format::read(&mut file).map_err(|source| LoadError::State {
-            path: path.clone(),
-            source,
-        })?;
+        let file = files.open("snapshot/load.snapshot_path", path, Access::Read)?;
+        let snapshot =
+            format::read(&mut FromStart(&file, 0)).map_err(|source| LoadError::State {
+                path: path.clone(),
+                source,
+            })?;
         let saved: Draft = serde_json::from_str(&snapshot.config)
             .map_err(|error| LoadError::Config(error.to_string()))?;
         let draft = saved.restored(load, process);

@@ -45,6 +45,8 @@ const UNLISTED: [u32; 33] = [
     0x2ff,
     0x11,
 ];
+/// More registers than any KVM lists.
+const MOST: usize = 4096;
 /// Registers that KVM takes at a time.
 const AT_A_TIME: usize = 128;
 
@@ -200,6 +202,13 @@ impl VcpuState {
     }
 
     fn set_msrs(&self, vcpu: &VcpuFd, index: u8) -> Result<(), VcpuError> {
+        if self.msrs.len() > MOST {
+            return Err(VcpuError::TooMany {
+                index,
+                count: self.msrs.len(),
+                what: "model-specific registers",
+            });
+        }
         let mut entries: Vec<kvm_msr_entry> = self
             .msrs
             .iter()

@@ -1,15 +1,19 @@
 //! A guest goes on in another process where it was.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 use hull_vm_api::Stage;
+use hull_vm_api::config::HostPath;
+use hull_vm_api::request::{SnapshotCreate, SnapshotLoad, SnapshotType};
+use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::json;
 
 use crate::common::guest::Code;
 use crate::common::{Configured, Vm, fifo, no_kvm};
-use crate::{Clone, snapshot};
+use crate::{Clone, refusal, snapshot};
 
 /// Waits for a key, and looks whether memory has what was written before it.
 fn remembering() -> Vec<u8> {
@@ -70,4 +74,55 @@ fn a_guest_goes_on_in_another_process() {
     clone.power_off();
     keys.write_all(b"x").unwrap();
     running.await_output("still there\n");
+}
+
+/// A file that processes which are started from now on inherit, and what tells them of it.
+fn handed_over(vm: &Vm, name: &str) -> (fs::File, String) {
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(vm.path(name))
+        .unwrap();
+    fcntl_setfd(&file, FdFlags::empty()).unwrap();
+    let argument = format!("--fd={name}={}", file.as_raw_fd());
+    (file, argument)
+}
+
+#[test]
+fn both_files_can_be_descriptors() {
+    if no_kvm() {
+        return;
+    }
+    let (vm, _keys) = with_keys(&remembering());
+    let (state, with_state) = handed_over(&vm, "state");
+    let (memory, with_memory) = handed_over(&vm, "memory");
+    let vm = vm.arg(&with_state).arg(&with_memory);
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    client.pause().unwrap();
+    let create = SnapshotCreate {
+        snapshot_type: SnapshotType::Full,
+        snapshot_path: HostPath::fd("state"),
+        mem_file_path: HostPath::fd("memory"),
+    };
+    client.create_snapshot(&create).unwrap();
+    client.create_snapshot(&create).unwrap();
+    drop(running);
+    // Wherever others are in them.
+    for mut file in [&state, &memory] {
+        file.seek(SeekFrom::Start(1000)).unwrap();
+    }
+    let mut load = SnapshotLoad::new(create.snapshot_path.clone(), create.mem_file_path.clone());
+    load.resume_vm = true;
+    let mut clone = Clone::new(Vm::empty().arg(&with_state).arg(&with_memory), true);
+    clone.client.load_snapshot(&load).unwrap();
+    clone.client.pause().unwrap();
+    // What its own memory comes from is not written to.
+    let refused = refusal(clone.client.create_snapshot(&create));
+    assert!(refused.contains("memory comes from"), "{refused}");
+    clone.client.resume().unwrap();
+    clone.press("xx");
+    clone.power_off();
 }
