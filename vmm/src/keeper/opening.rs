@@ -21,6 +21,8 @@ use crate::files::{Access, FileError, duplicate};
 /// How long a file may take to be opened while a machine is started, and when it runs: then requests wait for it.
 pub(crate) const PATIENCE_AT_START: Duration = Duration::from_secs(20);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take until a file's name is on its disk.
+const PATIENCE_TO_PUBLISH: Duration = Duration::from_secs(60);
 /// Opening takes little.
 const STACK: usize = 128 << 10;
 
@@ -306,8 +308,13 @@ impl Aside {
         self.is_stuck.set(false);
         let number = self.asked.get() + 1;
         self.asked.set(number);
+        // Names go to the disk with all else that is on its way there; who gave up before would not know whether they are.
+        let patience = match wanted.how {
+            How::Publish(_) => self.patience.max(PATIENCE_TO_PUBLISH),
+            _ => self.patience,
+        };
         let sent = self.asks.send((number, wanted));
-        match self.answers.recv_timeout(self.patience) {
+        match self.answers.recv_timeout(patience) {
             Ok((of, opened)) if of == number && sent.is_ok() => opened,
             _ => {
                 self.is_stuck.set(true);

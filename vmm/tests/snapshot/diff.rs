@@ -1,10 +1,13 @@
 //! Diffs: a chain of them is what a full snapshot is, whoever puts them together.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
+use hull_vm_api::Stage;
 use hull_vm_api::request::SnapshotType;
 use rustix::fs::{SeekFrom, seek};
 use serde_json::json;
@@ -149,5 +152,52 @@ fn a_chain_of_diffs_is_what_a_full_snapshot_is() {
                 .create_snapshot(&untracked.create(SnapshotType::Diff)),
         );
         assert!(refused.contains("track_dirty_pages"), "{refused}");
+    }
+}
+
+#[test]
+fn diffs_of_a_guest_that_writes_all_the_time_are_what_a_full_snapshot_is() {
+    if no_kvm() {
+        return;
+    }
+    let writes = [
+        0x48, 0x8b, 0x04, 0x25, 0, 0, 0x30, 0, // again: mov rax, [0x300000]
+        0x48, 0x69, 0xc0, 0x0d, 0x66, 0x19, 0, // imul rax, rax, 0x19660d
+        0x48, 0x05, 0x5f, 0xf3, 0x6e, 0x3c, // add rax, 0x3c6ef35f
+        0x48, 0x89, 0x04, 0x25, 0, 0, 0x30, 0, // mov [0x300000], rax
+        0x48, 0x89, 0xc3, // mov rbx, rax
+        0x48, 0x81, 0xe3, 0, 0xf0, 0xff, 0, // and rbx, 0xfff000
+        0x48, 0x81, 0xc3, 0, 0, 0x40, 0, // add rbx, 0x400000
+        0x48, 0x89, 0x03, // mov [rbx], rax
+        0xeb, 0xcd, // jmp again
+    ];
+    let code = Code::new().print("ready\n").bytes(&writes).0;
+    let vm = Vm::of(&code).serial().set("/vsock", json!(null));
+    let vm = vm.set("/machine-config/track_dirty_pages", json!(true));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let chain = Pair::of(&vm, "chain");
+    let full = Pair::of(&vm, "full");
+    for round in 0..30_u64 {
+        // Any moment will do.
+        std::thread::sleep(Duration::from_micros(
+            RandomState::new().hash_one(round) % 20_000,
+        ));
+        client.pause().unwrap();
+        // Each is put together with the one before it, whose name it takes.
+        client
+            .create_snapshot(&chain.create(SnapshotType::Diff))
+            .unwrap();
+        if round % 10 == 9 {
+            client
+                .create_snapshot(&full.create(SnapshotType::Full))
+                .unwrap();
+            assert!(guest_memory(&chain) == guest_memory(&full), "{round}");
+            // The chain goes on from there.
+            fs::copy(&full.memory, &chain.memory).unwrap();
+            let clone = Clone::load(&full.load());
+            assert_eq!(clone.client.instance().unwrap().state, Stage::Running);
+        }
+        client.resume().unwrap();
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::common::guest::Code;
 use crate::common::{Configured, Vm, no_kvm};
-use crate::{Clone, Pair};
+use crate::{Clone, Pair, snapshot};
 
 /// Fills 16 MiB, so that there is something to write, and waits for a key.
 pub(crate) fn filling() -> Vm {
@@ -75,4 +75,37 @@ fn who_is_killed_while_it_saves_leaves_the_snapshot_before_or_a_whole_one() {
         fs::remove_file(&pair.memory).unwrap();
     }
     println!("{seen:?} of 12 were not there, and whole");
+}
+
+#[test]
+fn who_is_killed_while_it_loads_leaves_the_snapshot_as_it_was() {
+    if no_kvm() {
+        return;
+    }
+    let vm = filling();
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    client.pause().unwrap();
+    let pair = snapshot(&client, &vm, "one");
+    drop(running);
+    let files = || [&pair.state, &pair.memory].map(|path| fs::read(path).unwrap());
+    let before = files();
+    for round in 0..12_u64 {
+        let clone = Clone::new(Vm::empty(), true);
+        let whom = match round % 2 {
+            0 => clone.running.pid(),
+            _ => Pid::from_raw(clone.running.machine().parse().unwrap()).unwrap(),
+        };
+        std::thread::scope(|scope| {
+            let loaded = scope.spawn(|| clone.client.load_snapshot(&pair.load()));
+            std::thread::sleep(Duration::from_micros(round * 1000));
+            let _ = kill_process(whom, Signal::KILL);
+            let _ = loaded.join();
+        });
+        assert_ne!(clone.running.end().status.code(), Some(0));
+    }
+    assert!(files() == before);
+    let mut clone = Clone::load(&pair.load());
+    clone.press("x");
+    clone.power_off();
 }
