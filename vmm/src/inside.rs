@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hull_vm_api::{Draft, ExitCause, Metadata};
 
-use crate::api::Host;
+use crate::api::{Host, us};
 use crate::args::Args;
 use crate::error::StartError;
 use crate::files::Files;
@@ -48,6 +49,7 @@ fn serve(
     loop {
         match keeper.await_message()? {
             Order::Start(start) => {
+                let began = Instant::now();
                 let host = (&files, &confinement);
                 let ordered = order(args, *start, host, &timeline, &mut keeper);
                 match ordered {
@@ -57,6 +59,9 @@ fn serve(
                             Ok(running) => running,
                             Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
                         };
+                        if plan.restored {
+                            running.latencies.load_snapshot.set(us(began));
+                        }
                         if plan.runs {
                             running.resume();
                         }
@@ -123,6 +128,8 @@ struct Plan {
     draft: Draft,
     metadata: Metadata,
     host: Host,
+    /// It comes from a snapshot.
+    restored: bool,
     /// It is to run, and does not do so by itself.
     runs: bool,
 }
@@ -174,6 +181,7 @@ fn order(
         let put = metadata.put(start.metadata);
         put.map_err(StartError::MetadataLimit)?;
     }
+    let restored = matches!(start.origin, Origin::Snapshot(_));
     let (machine, draft, runs) = match start.origin {
         Origin::Boot(config) => {
             let machine = Machine::new(&config, &metadata, files, timeline)?;
@@ -194,6 +202,7 @@ fn order(
             draft,
             metadata,
             host,
+            restored,
             runs,
         },
     ))

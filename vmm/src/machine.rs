@@ -66,8 +66,8 @@ struct Frame {
     memory: GuestMemory,
 }
 
-/// Where a machine comes from, and what notes that.
-type From<'a> = (&'a Files, &'a Arc<Timeline>);
+/// The way to the host's files, and what notes when they are there.
+type Outside<'a> = (&'a Files, &'a Arc<Timeline>);
 
 impl Machine {
     /// Makes a machine from its configuration.
@@ -214,7 +214,7 @@ impl Frame {
     fn new(
         draft: &Draft,
         metadata: &Metadata,
-        host: From<'_>,
+        host: Outside<'_>,
         (kvm, vm): (Kvm, Arc<VmFd>),
         ram: &Ram,
         saved: Option<&[Device]>,
@@ -234,7 +234,7 @@ impl Frame {
     fn complete(
         self,
         draft: &Draft,
-        (files, timeline): From<'_>,
+        (files, timeline): Outside<'_>,
         (vcpus, affinity): (Vec<VcpuFd>, Vec<CpuSet>),
         saved: Option<&Snapshot>,
     ) -> Result<Machine, StartError> {
@@ -294,7 +294,7 @@ impl Frame {
 fn create_vm(
     capabilities: &[KvmCapability],
     machine: &MachineConfig,
-    (files, timeline): From<'_>,
+    (files, timeline): Outside<'_>,
 ) -> Result<(Kvm, Arc<VmFd>), StartError> {
     let kvm = kvm::take(files.kvm(), capabilities)?;
     let vm = Arc::new(kvm::create_vm(&kvm, machine.vcpu_count.into())?);

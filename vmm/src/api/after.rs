@@ -142,6 +142,6 @@ impl Running {
 }
 
 /// Microseconds since then.
-pub(super) fn us(since: Instant) -> u64 {
+pub(crate) fn us(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ mod snapshots;
 use crate::files::Files;
 use crate::metrics::Figures;
 
+pub(crate) use after::us;
 pub(crate) use later::Later;
 
 /// The version of this program.

@@ -24,6 +24,8 @@ counters! {
         pub(crate) full_create_snapshot: Level,
         /// The last diff, in the same way, in microseconds.
         pub(crate) diff_create_snapshot: Level,
+        /// From the order to load the machine's snapshot until it could run, in microseconds; 0 if it booted.
+        pub(crate) load_snapshot: Level,
     }
 }
 

@@ -45,6 +45,8 @@ const UNLISTED: [u32; 33] = [
     0x2ff,
     0x11,
 ];
+/// Registers of Hyper-V, which KVM lists and no guest is offered.
+const HYPER_V: std::ops::Range<u32> = 0x4000_0000..0x4000_0200;
 /// More registers than any KVM lists.
 const MOST: usize = 4096;
 /// Registers that KVM takes at a time.
@@ -94,6 +96,7 @@ pub(crate) fn msrs(kvm: &Kvm) -> Result<Vec<u32>, KvmError> {
     let listed = kvm.get_msr_index_list();
     let listed = listed.map_err(KvmError::step("list its model-specific registers"))?;
     let mut msrs: Vec<u32> = listed.as_slice().iter().copied().chain(UNLISTED).collect();
+    msrs.retain(|msr| !HYPER_V.contains(msr));
     msrs.sort_unstable();
     msrs.dedup();
     Ok(msrs)
