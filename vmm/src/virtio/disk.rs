@@ -42,10 +42,10 @@ pub(super) fn make(
         rate: rate::limits(drive.rate_limiter.as_ref()),
     };
     // Each queue can occupy one, and one is for errands.
-    let count = usize::from(drive.queues) + 1;
+    let queues = usize::from(drive.queues);
     let threads = match config.engine {
-        Engine::Sync => Threads::Alike(count),
-        Engine::IoUring => Threads::Leader(count),
+        Engine::Sync => Threads::Spare(queues),
+        Engine::IoUring => Threads::Leader(queues + 1),
     };
     let disk = open(drive, files)?;
     let name = Name::Drive(drive.drive_id.clone());

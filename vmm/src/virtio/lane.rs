@@ -47,6 +47,9 @@ pub(super) enum Threads {
     EventLoop,
     /// So many alike.
     Alike(usize),
+    /// So many alike, and one that is there for errands alone. Were it to wait for requests, too, it would take turns with another
+    /// one: a guest that asks again at once finds that one not yet waiting, and each turn wakes a thread and puts one to sleep.
+    Spare(usize),
     /// One that begins all requests, and so many for what may take long. io_uring has workers for each thread that gives it requests,
     /// and those of two threads would stand in each other's way at a file's lock.
     Leader(usize),
@@ -58,7 +61,7 @@ impl Threads {
         match self {
             Self::EventLoop => 0,
             Self::Alike(count) => count,
-            Self::Leader(others) => others + 1,
+            Self::Spare(others) | Self::Leader(others) => others + 1,
         }
     }
 }
@@ -71,15 +74,29 @@ pub(crate) struct Lane {
     out: mpsc::Receiver<()>,
 }
 
+/// What a thread of a lane waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Requests, and errands that nobody else is free for.
+    Worker,
+    /// Requests, which others carry out.
+    Leader,
+    /// Errands.
+    Follower,
+    /// Errands, before all others.
+    Spare,
+}
+
 /// What the threads of a lane have in common.
 struct Shared {
     transport: Arc<MmioTransport>,
     /// What the device waits for, with the bell if all threads are alike.
     epoll: OwnedFd,
-    /// The bell alone, for those who are no leader.
-    followers: Option<OwnedFd>,
-    /// Whether one thread alone waits for the device.
-    is_alone: bool,
+    /// The bell alone, for those who are no leader, or for the spare thread.
+    bells: Option<OwnedFd>,
+    threads: Threads,
+    /// The spare thread is on an errand, so the next one is for another.
+    spare_is_out: AtomicBool,
     /// Rings once for each errand.
     bell: EventFd,
     errands: Mutex<VecDeque<Errand>>,
@@ -167,27 +184,32 @@ impl Way {
 impl Shared {
     fn new(transport: Arc<MmioTransport>, threads: Threads) -> io::Result<Self> {
         let new_set = || epoll::create(CreateFlags::CLOEXEC);
-        let has_leader = matches!(threads, Threads::Leader(_));
+        let has_two_sets = matches!(threads, Threads::Leader(_) | Threads::Spare(_));
         let shared = Self {
             epoll: new_set()?,
-            followers: has_leader.then(new_set).transpose()?,
-            is_alone: has_leader || threads.count() == 1,
+            bells: has_two_sets.then(new_set).transpose()?,
+            threads,
+            spare_is_out: AtomicBool::new(false),
             bell: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE)?,
             errands: Mutex::default(),
             end: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
             stop: AtomicBool::new(false),
             transport,
         };
-        let bells = shared.followers.as_ref().unwrap_or(&shared.epoll);
+        let edge = EventFlags::IN | EventFlags::ET;
+        let bells = shared.bells.as_ref().unwrap_or(&shared.epoll);
         watch(bells, borrow(&shared.bell), BELL, EventFlags::IN)?;
-        for set in [Some(&shared.epoll), shared.followers.as_ref()]
+        if let Threads::Spare(_) = threads {
+            // They leave most rings to the spare thread, and must not be told again and again.
+            watch(&shared.epoll, borrow(&shared.bell), BELL, edge)?;
+        }
+        for set in [Some(&shared.epoll), shared.bells.as_ref()]
             .into_iter()
             .flatten()
         {
             watch(set, borrow(&shared.end), END, EventFlags::IN)?;
         }
         // Kicks need not be read: each is an edge of its own.
-        let edge = EventFlags::IN | EventFlags::ET;
         for (queue, kick) in (0..).zip(shared.transport.kicks()) {
             watch(&shared.epoll, borrow(kick), queue, edge)?;
         }
@@ -210,8 +232,11 @@ impl Shared {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
         };
-        let followers = self.followers.as_ref().filter(|_| number > 0);
-        let epoll = followers.unwrap_or(&self.epoll);
+        let role = self.role(number);
+        let epoll = match (role, &self.bells) {
+            (Role::Follower | Role::Spare, Some(bells)) => bells,
+            _ => &self.epoll,
+        };
         while !self.stop.load(Ordering::Acquire) {
             let mut events = [none];
             match epoll::wait(epoll, &mut events[..], None) {
@@ -222,7 +247,7 @@ impl Shared {
             let job = match events[0].data.u64() {
                 END => continue,
                 BELL => {
-                    self.run_errand();
+                    self.answer_bell(role);
                     continue;
                 }
                 POLL => self.transport.begin_poll(),
@@ -231,14 +256,14 @@ impl Shared {
                     .begin_kick(u16::try_from(queue).unwrap_or(u16::MAX)),
             };
             match job {
-                Some(job) if self.followers.is_some() => {
+                Some(job) if role == Role::Leader => {
                     let transport = self.transport.clone();
                     self.send(Box::new(move || transport.work(Some(job))));
                 }
                 job => self.transport.work(job),
             }
             if events[0].data.u64() == POLL
-                && !self.is_alone
+                && !self.is_alone()
                 && let Some(fd) = self.poll_fd()
             {
                 epoll::modify(&self.epoll, fd, EventData::new_u64(POLL), self.readiness())?;
@@ -255,21 +280,53 @@ impl Shared {
 
     /// How the device's own descriptor is waited for: of several threads one is told, and asks for more when it has seen to it.
     fn readiness(&self) -> EventFlags {
-        if self.is_alone {
+        if self.is_alone() {
             EventFlags::IN
         } else {
             EventFlags::IN | EventFlags::ONESHOT
         }
     }
 
-    fn run_errand(&self) {
+    /// Whether one thread alone waits for the device.
+    fn is_alone(&self) -> bool {
+        matches!(
+            self.threads,
+            Threads::Leader(_) | Threads::Spare(1) | Threads::Alike(1)
+        )
+    }
+
+    fn role(&self, number: usize) -> Role {
+        match self.threads {
+            Threads::Leader(_) if number == 0 => Role::Leader,
+            Threads::Leader(_) => Role::Follower,
+            Threads::Spare(others) if number == others => Role::Spare,
+            _ => Role::Worker,
+        }
+    }
+
+    fn answer_bell(&self, role: Role) {
+        let has_spare = matches!(self.threads, Threads::Spare(_));
+        if role == Role::Worker && has_spare && !self.spare_is_out.load(Ordering::SeqCst) {
+            return;
+        }
         // Without a ring it is another thread's.
         if self.stop.load(Ordering::Acquire) || self.bell.read().is_err() {
             return;
         }
         let errand = self.errands().pop_front();
-        if let Some(errand) = errand {
-            errand();
+        let Some(errand) = errand else {
+            return;
+        };
+        if role == Role::Spare {
+            self.spare_is_out.store(true, Ordering::SeqCst);
+        }
+        // Workers are told of one ring, however many there were, and left those to the spare thread that came before it was out.
+        if has_spare && !self.errands().is_empty() {
+            let _ = self.bell.write(1);
+        }
+        errand();
+        if role == Role::Spare {
+            self.spare_is_out.store(false, Ordering::SeqCst);
         }
     }
 
@@ -347,7 +404,13 @@ mod tests {
 
     #[test]
     fn an_errand_that_is_stuck_leaves_the_other_threads_to_others() {
-        let lane = lane(Threads::Alike(2));
+        for threads in [Threads::Alike(2), Threads::Spare(1), Threads::Leader(2)] {
+            one_is_stuck(threads);
+        }
+    }
+
+    fn one_is_stuck(threads: Threads) {
+        let lane = lane(threads);
         let (go_on, wait) = mpsc::channel::<()>();
         let (told, tells) = mpsc::channel();
         let tell = told.clone();
@@ -366,10 +429,34 @@ mod tests {
     }
 
     #[test]
+    fn an_errand_is_the_spare_threads_as_long_as_that_is_free() {
+        let lane = lane(Threads::Spare(1));
+        let (told, tells) = mpsc::channel();
+        for _ in 0..1000 {
+            let tell = told.clone();
+            lane.send(move || tell.send(thread::current().id()).unwrap());
+            tells.recv().unwrap();
+        }
+        let (go_on, wait) = mpsc::channel::<()>();
+        let tell = told.clone();
+        lane.send(move || {
+            tell.send(thread::current().id()).unwrap();
+            wait.recv().unwrap();
+        });
+        let stuck = tells.recv().unwrap();
+        let tell = told.clone();
+        lane.send(move || tell.send(thread::current().id()).unwrap());
+        assert_ne!(tells.recv().unwrap(), stuck);
+        go_on.send(()).unwrap();
+    }
+
+    #[test]
     fn all_threads_end_with_their_lane() {
-        let lane = lane(Threads::Leader(2));
-        let shared = Arc::downgrade(&lane.shared);
-        drop(lane);
-        assert!(shared.upgrade().is_none());
+        for threads in [Threads::Alike(2), Threads::Spare(2), Threads::Leader(2)] {
+            let lane = lane(threads);
+            let shared = Arc::downgrade(&lane.shared);
+            drop(lane);
+            assert!(shared.upgrade().is_none());
+        }
     }
 }
