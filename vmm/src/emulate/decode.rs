@@ -2,21 +2,21 @@
 
 use kvm_bindings::{kvm_regs, kvm_sregs};
 
-/// What an instruction does with the extended state.
+/// What an instruction does, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
-    /// XSAVE64, and XSAVEOPT64, which may save more than it must.
-    Save,
-    /// XRSTOR64.
-    Restore,
+    /// XSAVE64, and XSAVEOPT64, which may save more than it must. The linear address of its operand.
+    Save(u64),
+    /// XRSTOR64. The linear address of its operand.
+    Restore(u64),
+    /// LSL of a register, with the number of the one that the limit is for.
+    SegmentLimit { selector: u16, target: u8 },
 }
 
 /// A decoded instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instruction {
     pub(super) operation: Operation,
-    /// The linear address of its operand.
-    pub(super) address: u64,
     /// In bytes.
     pub(super) length: u64,
 }
@@ -64,8 +64,18 @@ pub(super) fn decode(code: &[u8], regs: &kvm_regs, sregs: &kvm_sregs) -> Option<
     };
     let opcode = (bytes.next()?, bytes.next()?);
     let modrm = bytes.next()?;
+    let is_register = modrm >> 6 == 3;
+    if opcode == (0x0f, 0x03) && is_register {
+        let [low, high, ..] = register(regs, modrm & 7 | (rex & 1) << 3).to_le_bytes();
+        let operation = Operation::SegmentLimit {
+            selector: u16::from_le_bytes([low, high]),
+            target: modrm >> 3 & 7 | (rex & 4) << 1,
+        };
+        let length = u64::try_from(bytes.at).ok()?;
+        return Some(Instruction { operation, length });
+    }
     let operation = match (opcode, modrm >> 3 & 7) {
-        _ if modrm >> 6 == 3 => return None,
+        _ if is_register => return None,
         ((0x0f, 0xae), 4 | 6) => Operation::Save,
         ((0x0f, 0xae), 5) => Operation::Restore,
         _ => return None,
@@ -80,8 +90,7 @@ pub(super) fn decode(code: &[u8], regs: &kvm_regs, sregs: &kvm_sregs) -> Option<
             .wrapping_add(distance),
     };
     Some(Instruction {
-        operation,
-        address,
+        operation: operation(address),
         length,
     })
 }
@@ -121,22 +130,33 @@ fn effective(bytes: &mut Bytes<'_>, rex: u8, modrm: u8, regs: &kvm_regs) -> Opti
 
 /// A general register by its number in instructions.
 fn register(regs: &kvm_regs, number: u8) -> u64 {
+    // A copy, since a place is only had of what can be changed.
+    let mut regs = *regs;
+    *place(&mut regs, number)
+}
+
+/// Changes a general register, by its number in instructions.
+pub(super) fn set_register(regs: &mut kvm_regs, number: u8, value: u64) {
+    *place(regs, number) = value;
+}
+
+fn place(regs: &mut kvm_regs, number: u8) -> &mut u64 {
     match number {
-        0 => regs.rax,
-        1 => regs.rcx,
-        2 => regs.rdx,
-        3 => regs.rbx,
-        4 => regs.rsp,
-        5 => regs.rbp,
-        6 => regs.rsi,
-        7 => regs.rdi,
-        8 => regs.r8,
-        9 => regs.r9,
-        10 => regs.r10,
-        11 => regs.r11,
-        12 => regs.r12,
-        13 => regs.r13,
-        14 => regs.r14,
-        _ => regs.r15,
+        0 => &mut regs.rax,
+        1 => &mut regs.rcx,
+        2 => &mut regs.rdx,
+        3 => &mut regs.rbx,
+        4 => &mut regs.rsp,
+        5 => &mut regs.rbp,
+        6 => &mut regs.rsi,
+        7 => &mut regs.rdi,
+        8 => &mut regs.r8,
+        9 => &mut regs.r9,
+        10 => &mut regs.r10,
+        11 => &mut regs.r11,
+        12 => &mut regs.r12,
+        13 => &mut regs.r13,
+        14 => &mut regs.r14,
+        _ => &mut regs.r15,
     }
 }

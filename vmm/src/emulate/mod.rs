@@ -2,23 +2,24 @@
 //!
 //! Where a host's KVM interprets the guest's kernel it gives up at XSAVE and XRSTOR, while programs run on the processor and
 //! use all of its vector registers. A kernel without XSAVE would lose those at every switch between programs, so its
-//! XSAVE and XRSTOR are carried out here, with the registers that KVM holds. Called by a vCPU's own thread after an exit
+//! XSAVE and XRSTOR are carried out here, with the registers that KVM holds. So is LSL, without which no NMI can be handled. Called by a vCPU's own thread after an exit
 //! with KVM_EXIT_INTERNAL_ERROR, which hosts with VT-x and AMD-V do not make for these instructions.
 //!
-//! Source: Intel SDM volume 1, chapter 13, and volume 2, XSAVE and XRSTOR.
+//! Source: Intel SDM volume 1, chapter 13, and volume 2, XSAVE, XRSTOR and LSL.
 
 mod decode;
 mod paging;
+mod segment;
 mod xsave;
 
 #[cfg(test)]
 mod tests;
 
 use hull_devices::GuestMemory;
-use kvm_bindings::{kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xsave};
+use kvm_bindings::{kvm_regs, kvm_sregs, kvm_vcpu_events};
 use kvm_ioctls::VcpuFd;
 
-use decode::{Instruction, Operation, decode};
+use decode::{Operation, decode, set_register};
 use paging::{Access, Pages};
 use xsave::Area;
 
@@ -28,6 +29,9 @@ const LONGEST: usize = 15;
 const INVALID_OPCODE: u8 = 6;
 const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
+
+/// RFLAGS: the result is zero, or it worked.
+const ZERO: u64 = 1 << 6;
 
 /// What the guest gets instead of the instruction's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +59,20 @@ pub(crate) fn step(vcpu: &mut VcpuFd, memory: &GuestMemory) -> Result<bool, kvm_
     let Some(instruction) = decode(code.get(..there).unwrap_or_default(), &regs, &sregs) else {
         return Ok(false);
     };
-    let state = vcpu.get_xsave()?;
-    let enabled = vcpu.get_xcrs()?.xcrs[0].value;
-    match carry_out(&instruction, &regs, enabled, state, &pages) {
-        Ok(changed) => {
-            if let Some(state) = changed {
-                // SAFETY: without XFD-governed components, which Hull never asks KVM for, a state has 4 KiB.
-                #[allow(unsafe_code)]
-                unsafe {
-                    vcpu.set_xsave(&state)?;
+    let done = match instruction.operation {
+        Operation::SegmentLimit { selector, target } => segment::limit(selector, &sregs, &pages)
+            .map(|limit| {
+                regs.rflags &= !ZERO;
+                if let Some(limit) = limit {
+                    regs.rflags |= ZERO;
+                    set_register(&mut regs, target, limit);
                 }
-            }
+            }),
+        Operation::Save(place) => save(vcpu, place, &regs, &pages)?,
+        Operation::Restore(place) => restore(vcpu, place, &regs, &pages)?,
+    };
+    match done {
+        Ok(()) => {
             regs.rip = regs.rip.wrapping_add(instruction.length);
             vcpu.set_regs(&regs)?;
             settle(vcpu, None)?;
@@ -82,35 +89,60 @@ pub(crate) fn step(vcpu: &mut VcpuFd, memory: &GuestMemory) -> Result<bool, kvm_
     Ok(true)
 }
 
-/// The instruction's effect on memory; what it makes of the registers is returned.
-fn carry_out(
-    instruction: &Instruction,
+/// The components that an instruction asks for, of those that are enabled.
+fn wanted(regs: &kvm_regs, enabled: u64) -> u64 {
+    enabled & (regs.rdx << 32 | regs.rax & 0xffff_ffff)
+}
+
+/// XSAVE. The outer error is KVM's.
+fn save(
+    vcpu: &VcpuFd,
+    place: u64,
     regs: &kvm_regs,
-    enabled: u64,
-    mut state: kvm_xsave,
     pages: &Pages<'_>,
-) -> Result<Option<kvm_xsave>, Fault> {
-    let wanted = enabled & (regs.rdx << 32 | regs.rax & 0xffff_ffff);
-    let place = instruction.address;
-    if !place.is_multiple_of(Area::ALIGN) {
-        return Err(Fault::GeneralProtection);
+) -> Result<Result<(), Fault>, kvm_ioctls::Error> {
+    let mut state = vcpu.get_xsave()?;
+    let wanted = wanted(regs, vcpu.get_xcrs()?.xcrs[0].value);
+    let mut image = vec![0; xsave::length(wanted)];
+    let saved = aligned(place).and_then(|()| {
+        // What is not asked for stays as it is in memory.
+        pages.read(place, &mut image, Access::Write)?;
+        Area::new(&mut image).save(&Area::of(&mut state), wanted);
+        pages.write(place, &image)
+    });
+    Ok(saved)
+}
+
+/// XRSTOR. The outer error is KVM's.
+fn restore(
+    vcpu: &mut VcpuFd,
+    place: u64,
+    regs: &kvm_regs,
+    pages: &Pages<'_>,
+) -> Result<Result<(), Fault>, kvm_ioctls::Error> {
+    let mut state = vcpu.get_xsave()?;
+    let enabled = vcpu.get_xcrs()?.xcrs[0].value;
+    let wanted = wanted(regs, enabled);
+    let mut image = vec![0; xsave::length(wanted)];
+    let restored = aligned(place).and_then(|()| {
+        pages.read(place, &mut image, Access::Read)?;
+        Area::of(&mut state).restore(&Area::new(&mut image), wanted, enabled)
+    });
+    if restored.is_ok() {
+        // SAFETY: without XFD-governed components, which Hull never asks KVM for, a state has 4 KiB.
+        #[allow(unsafe_code)]
+        unsafe {
+            vcpu.set_xsave(&state)?;
+        }
     }
-    let mut registers = Area::of(&mut state);
-    let length = xsave::length(wanted);
-    let mut image = vec![0; length];
-    match instruction.operation {
-        Operation::Save => {
-            // What is not asked for stays as it is in memory.
-            pages.read(place, &mut image, Access::Write)?;
-            Area::new(&mut image).save(&registers, wanted);
-            pages.write(place, &image)?;
-            Ok(None)
-        }
-        Operation::Restore => {
-            pages.read(place, &mut image, Access::Read)?;
-            registers.restore(&Area::new(&mut image), wanted, enabled)?;
-            Ok(Some(state))
-        }
+    Ok(restored)
+}
+
+fn aligned(place: u64) -> Result<(), Fault> {
+    if place.is_multiple_of(Area::ALIGN) {
+        Ok(())
+    } else {
+        Err(Fault::GeneralProtection)
     }
 }
 

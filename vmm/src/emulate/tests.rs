@@ -7,7 +7,7 @@ use super::paging::{Access, Pages};
 use super::xsave::{Area, length};
 use super::*;
 
-fn memory() -> GuestMemory {
+pub(super) fn memory() -> GuestMemory {
     let machine = MachineConfig {
         mem_size_mib: 32,
         ..MachineConfig::default()
@@ -17,7 +17,7 @@ fn memory() -> GuestMemory {
 
 /// Tables that map the linear addresses from 0 on: 4 KiB pages for the first 2 MiB, of which page 3 is absent and page 4
 /// read-only, and one page of 2 MiB behind.
-fn tables(memory: &GuestMemory) -> kvm_sregs {
+pub(super) fn tables(memory: &GuestMemory) -> kvm_sregs {
     let put = |at: u64, entry: u64| memory.write_obj(entry, GuestAddress(at)).expect("an entry");
     put(0x1_0000, 0x1_1003);
     put(0x1_1000, 0x1_2003);
@@ -82,14 +82,13 @@ fn instructions_are_told_apart() {
     let mut sregs = kvm_sregs::default();
     sregs.gs.base = 0xffff_0000_0000_0000;
     let found = |code: &[u8]| decode(code, &regs, &sregs);
-    let some = |operation, address, length| {
+    let some = |operation: fn(u64) -> Operation, address, length| {
         Some(Instruction {
-            operation,
-            address,
+            operation: operation(address),
             length,
         })
     };
-    use Operation::{Restore, Save};
+    use Operation::{Restore, Save, SegmentLimit};
     assert_eq!(found(&[0x48, 0x0f, 0xae, 0x27]), some(Save, 0x1000, 4));
     assert_eq!(found(&[0x48, 0x0f, 0xae, 0x2f]), some(Restore, 0x1000, 4));
     assert_eq!(found(&[0x48, 0x0f, 0xae, 0x77, 0xc0]), some(Save, 0xfc0, 5));
@@ -103,6 +102,16 @@ fn instructions_are_told_apart() {
     assert_eq!(found(&relative), some(Restore, 0x10_0000, 8));
     let percpu = [0x65, 0x48, 0x0f, 0xae, 0x24, 0x25, 0, 1, 0, 0];
     assert_eq!(found(&percpu), some(Save, 0xffff_0000_0000_0100, 10));
+    // LSL RAX, AX, and LSL R9, R12W; of memory it is not known.
+    let limit = |selector, target| {
+        Some(Instruction {
+            operation: SegmentLimit { selector, target },
+            length: 4,
+        })
+    };
+    assert_eq!(found(&[0x48, 0x0f, 0x03, 0xc3]), limit(0x20, 0));
+    assert_eq!(found(&[0x4d, 0x0f, 0x03, 0xcc]), limit(0x8000, 9));
+    assert_eq!(found(&[0x48, 0x0f, 0x03, 0x07]), None);
     // Other instructions: LFENCE, FXSAVE64, the 32-bit form, XSAVEC64, INT3, and nothing at all.
     for code in [
         &[0x48, 0x0f, 0xae, 0xe8][..],

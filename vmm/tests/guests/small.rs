@@ -1,15 +1,16 @@
-//! The serial port, the console and the random number generator, on a machine with ACPI.
+//! The serial port, the console, the random number generator and an NMI, on a machine with ACPI.
 
 use std::fs;
 
 use hull_vm_api::config::ConsoleUpdate;
+use hull_vm_api::request::Action;
 use serde_json::json;
 
 use crate::common::no_kvm;
 use crate::shell::{Machine, await_that};
 
 #[test]
-fn with_acpi_a_program_has_a_serial_port_a_console_and_random_numbers() {
+fn with_acpi_there_are_a_serial_port_a_console_random_numbers_and_an_nmi() {
     if no_kvm() {
         return;
     }
@@ -43,5 +44,11 @@ fn with_acpi_a_program_has_a_serial_port_a_console_and_random_numbers() {
         wc -c </tmp/one; cmp -s /tmp/one /tmp/two && echo the same || true
         ");
     assert_eq!(random, "512\n");
+
+    // What the kernel says of it comes between the lines of the script.
+    guest.client.action(Action::SendNmi).unwrap();
+    guest.begin("until dmesg | grep -q 'NMI received'; do :; done; echo it came");
+    guest.await_line("it came");
+    guest.status();
     guest.power_off();
 }
