@@ -193,6 +193,27 @@ impl Files {
         done.map(drop).map_err(Refusal::into_io)
     }
 
+    /// What the kernel has for faults that another process sees to.
+    ///
+    /// # Errors
+    /// The host's answer.
+    pub(crate) fn faults(&self) -> io::Result<OwnedFd> {
+        self.ask(&Ask::Faults).map_err(Refusal::into_io)
+    }
+
+    /// A connection to the process that sees to them.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn fault_handler(
+        &self,
+        what: &'static str,
+        path: &HostPath,
+    ) -> Result<OwnedFd, FileError> {
+        let socket = self.ask(&Ask::FaultHandler(path.clone()));
+        socket.map_err(explain(what, path))
+    }
+
     /// A queue of a TAP device that exists.
     ///
     /// # Errors

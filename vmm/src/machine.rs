@@ -35,11 +35,12 @@ use crate::serial::Serial;
 use crate::snapshot::errands::Errands;
 use crate::snapshot::format::v1::{Device, Host, MemoryLabel};
 use crate::snapshot::load::{LoadError, Restored};
+use crate::snapshot::memory::Origin;
 use crate::snapshot::{self, Snapshot};
 use crate::timeline::{Stage, Timeline};
 use crate::vcpu::{Shared, Vcpu};
 use crate::vcpus::Vcpus;
-use crate::virtio::{Ram, Virtio};
+use crate::virtio::{Ram, RamOrigin, Virtio};
 
 /// A machine that is ready to run.
 pub(crate) struct Machine {
@@ -87,7 +88,7 @@ impl Machine {
         let (kvm, vm) = create_vm(cpus.capabilities(), machine, (files, timeline))?;
         let ram = Ram {
             memory: memory::map(machine)?,
-            backing: None,
+            origin: RamOrigin::New,
         };
         let draft = Draft::from(config.clone());
         let host = (files, timeline);
@@ -124,17 +125,25 @@ impl Machine {
         let Restored {
             draft,
             snapshot,
-            backing,
+            memory: origin,
             with_time,
         } = restored;
         let machine = &draft.machine_config;
         let affinity = affinity::sets(&machine.cpu_affinity)?;
         let host = (files, timeline);
         let (kvm, vm) = create_vm(&[], machine, host)?;
-        let (memory, end) = snapshot::memory::map(machine, backing)?;
-        let ram = Ram {
-            memory,
-            backing: Some((backing.clone(), end)),
+        let ram = match origin {
+            Origin::File(backing) => {
+                let (memory, end) = snapshot::memory::map(machine, backing)?;
+                Ram {
+                    memory,
+                    origin: RamOrigin::File(backing.clone(), end),
+                }
+            }
+            Origin::Process(handler) => Ram {
+                memory: memory::map(machine)?,
+                origin: RamOrigin::Process(handler),
+            },
         };
         let devices = Some(&snapshot.devices[..]);
         let frame = Frame::new(draft, metadata, host, (kvm, vm), &ram, devices)?;
@@ -216,7 +225,7 @@ impl Frame {
         metadata: &Metadata,
         host: Outside<'_>,
         (kvm, vm): (Kvm, Arc<VmFd>),
-        ram: &Ram,
+        ram: &Ram<'_>,
         saved: Option<&[Device]>,
     ) -> Result<Self, StartError> {
         let track = draft.machine_config.track_dirty_pages;

@@ -35,6 +35,7 @@ impl Running {
             vm: self.vm.clone(),
             has_pit: kvm::has_pit(&self.kvm),
             memory: self.virtio.own_memory(),
+            is_filled: self.virtio.is_filled(),
             slots: tracks.then(|| self.virtio.memory_slots()),
             last: self.last_snapshot.clone(),
             pagemap: host.files.pagemap(),

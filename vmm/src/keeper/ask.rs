@@ -45,6 +45,10 @@ pub(crate) enum Ask {
     Create(HostPath),
     /// All new files that were asked for are whole: they are to have their names, in that order. Comes without a descriptor.
     Publish,
+    /// What the kernel has for faults that another process sees to.
+    Faults,
+    /// A connection to that process.
+    FaultHandler(HostPath),
     /// The vsock device's listening socket.
     Listener(HostPath),
     /// A connection to the host's side of a port of the vsock device.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use hull_devices::vsock::{Connector, UnixConnector};
@@ -14,7 +14,7 @@ use super::ask::{self, Ask, Packet, Refusal};
 use super::grants::Grants;
 use super::opening::{self, Opener};
 use super::staged::Staged;
-use crate::files::FileError;
+use crate::files::{Access, FileError};
 use crate::log;
 use crate::socket::{self, SocketError, SocketFile, SocketUse};
 
@@ -164,6 +164,13 @@ impl Broker {
                 self.staged.extend(staged);
                 Ok(file)
             }
+            Ask::Faults => opening::faults().map_err(|error| Refusal::host(&error)),
+            Ask::FaultHandler(path) => match path.as_fd() {
+                Some(_) => Ok(self.opener.open(what, path, Access::ReadWrite)?.into()),
+                None => UnixStream::connect(path.as_path())
+                    .map(OwnedFd::from)
+                    .map_err(|error| Refusal::host(&error)),
+            },
             // It has no descriptor.
             Ask::Publish => Err(Refusal::NotNamed),
             Ask::Listener(path) => self.listener(path),

@@ -47,6 +47,11 @@ impl Grants {
                 self.permits(path, |used| suits(*access, used))
             }
             Ask::Create(path) => self.permits(path, |used| used == PathUse::Create),
+            Ask::Faults => {
+                let mut all = self.lasting.iter().chain(&self.passing);
+                all.any(|named| named.used == PathUse::Faults)
+            }
+            Ask::FaultHandler(path) => self.permits(path, |used| used == PathUse::Faults),
             Ask::Directory(path) => self.permits(path, |used| used == PathUse::Directory),
             Ask::Tap { name, .. } => self.permits(name, |used| used == PathUse::Tap),
             Ask::Listener(path) => self.permits(path, |used| used == PathUse::Listen),

@@ -332,3 +332,15 @@ pub(crate) fn kvm() -> io::Result<OwnedFd> {
     let file = File::options().read(true).write(true).open("/dev/kvm")?;
     Ok(file.into())
 }
+
+/// Opens what the kernel has for faults that another process sees to.
+///
+/// # Errors
+/// The host's answer.
+pub(crate) fn faults() -> io::Result<OwnedFd> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/userfaultfd")?;
+    Ok(file.into())
+}

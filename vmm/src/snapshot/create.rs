@@ -89,6 +89,8 @@ pub(crate) struct Subject {
     pub(crate) has_pit: bool,
     /// What goes into the memory's file.
     pub(crate) memory: GuestMemory,
+    /// Pages that are not there are another process's.
+    pub(crate) is_filled: bool,
     /// Where KVM notes what is written, if it is to.
     pub(crate) slots: Option<Vec<Slot>>,
     /// The snapshot before this one.
@@ -129,6 +131,7 @@ impl Subject {
             memory: &self.memory,
             pagemap: &pagemap.map_err(in_memory)?,
             which: match base {
+                None if self.is_filled => Which::Filled,
                 None => Which::Full,
                 Some(_) => Which::Diff,
             },

@@ -11,7 +11,8 @@ use hull_vm_api::request::{MemoryBackendType, SnapshotLoad};
 use super::board::BoardError;
 use super::format::{self, FormatError, Snapshot};
 use super::host::HostError;
-use super::memory::{Backing, MemoryFileError};
+use super::memory::faults::Handler;
+use super::memory::{Backing, MemoryFileError, Origin};
 use super::vcpu::VcpuError;
 use crate::files::{Access, FileError, Files};
 
@@ -39,9 +40,9 @@ pub enum LoadError {
     },
     /// Memory from another process.
     #[error(
-        "mem_backend.backend_type Uffd is not possible with this hull-vmm; name the memory's file, with the type File"
+        "mem_backend.backend_type Uffd needs /dev/userfaultfd (CONFIG_USERFAULTFD, Linux 6.1 or newer, and the right to open it)"
     )]
-    Uffd,
+    Faults(#[source] io::Error),
     /// What the machine is.
     #[error("the snapshot's machine cannot be made here: {0}")]
     Config(String),
@@ -90,9 +91,27 @@ pub(crate) struct Restored {
     /// Its state.
     pub(crate) snapshot: Snapshot,
     /// Its memory.
-    pub(crate) backing: Backing,
+    pub(crate) memory: Origin,
     /// Its guest's clock goes on by the time that has passed.
     pub(crate) with_time: bool,
+}
+
+/// Opens what the memory comes from.
+fn memory(load: &SnapshotLoad, snapshot: &Snapshot, files: &Files) -> Result<Origin, LoadError> {
+    const WHAT: &str = "snapshot/load.mem_backend.backend_path";
+    let path = &load.mem_backend.backend_path;
+    if load.mem_backend.backend_type == MemoryBackendType::Uffd {
+        return Ok(Origin::Process(Handler {
+            socket: files.fault_handler(WHAT, path)?,
+            device: files.faults().map_err(LoadError::Faults)?,
+        }));
+    }
+    let backing = Backing::new(files.open(WHAT, path, Access::Read)?, &snapshot.memory);
+    let backing = backing.map_err(|source| LoadError::Memory {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Origin::File(backing))
 }
 
 impl Restored {
@@ -105,9 +124,6 @@ impl Restored {
         process: &Draft,
         files: &Files,
     ) -> Result<Self, LoadError> {
-        if load.mem_backend.backend_type == MemoryBackendType::Uffd {
-            return Err(LoadError::Uffd);
-        }
         let path = &load.snapshot_path;
         let file = files.open("snapshot/load.snapshot_path", path, Access::Read)?;
         let snapshot =
@@ -119,17 +135,11 @@ impl Restored {
             .map_err(|error| LoadError::Config(error.to_string()))?;
         let draft = saved.restored(load, process);
         let draft = draft.map_err(|error| LoadError::Config(error.to_string()))?;
-        let path = &load.mem_backend.backend_path;
-        let memory = files.open("snapshot/load.mem_backend.backend_path", path, Access::Read)?;
-        let backing = Backing::new(memory, &snapshot.memory);
-        let backing = backing.map_err(|source| LoadError::Memory {
-            path: path.clone(),
-            source,
-        })?;
+        let memory = memory(load, &snapshot, files)?;
         let restored = Self {
             draft,
             snapshot,
-            backing,
+            memory,
             with_time: load.clock_realtime,
         };
         restored.check()?;

@@ -22,8 +22,10 @@ use crate::error::StartError;
 use crate::files::{Access, Files};
 use crate::lost_memory::Place;
 use crate::memory::{self, MIB, Region};
+use crate::snapshot::load::LoadError;
 use crate::snapshot::memory::Backing;
 use crate::snapshot::memory::dirty::Slot;
+use crate::snapshot::memory::faults::{Faults, Handler};
 
 /// What Linux wants the beginning of memory that is plugged in to be a multiple of, on every machine (its largest memory block).
 const HOTPLUG_ALIGN: u64 = 2 << 30;
@@ -86,6 +88,8 @@ pub(super) struct Extra {
     pub(super) own: GuestMemory,
     /// In which slots KVM has that.
     pub(super) slots: Vec<Slot>,
+    /// Faults that another process sees to.
+    pub(super) faults: Option<Faults>,
     pmem: Vec<(u64, Arc<Mapping>)>,
     hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
     mapped: Vec<Arc<Mapped>>,
@@ -93,11 +97,22 @@ pub(super) struct Extra {
 
 /// The RAM of a machine.
 #[derive(Debug)]
-pub(crate) struct Ram {
+pub(crate) struct Ram<'a> {
     /// As it is mapped.
     pub(crate) memory: GuestMemory,
-    /// The file that it comes from, and where in that the RAM ends, if the machine is restored.
-    pub(crate) backing: Option<(Backing, u64)>,
+    /// Where it comes from.
+    pub(crate) origin: RamOrigin<'a>,
+}
+
+/// Where the RAM of a machine comes from.
+#[derive(Debug)]
+pub(crate) enum RamOrigin<'a> {
+    /// Nowhere.
+    New,
+    /// A snapshot's file, in which it ends there.
+    File(Backing, u64),
+    /// A process that fills it, and the rest of the guest's own memory.
+    Process(&'a Handler),
 }
 
 /// Opens and maps what a configuration asks for, and shows it to KVM.
@@ -105,9 +120,9 @@ pub(super) fn map(
     config: &Draft,
     files: &Files,
     vm: &VmFd,
-    ram: &Ram,
+    ram: &Ram<'_>,
 ) -> Result<Extra, StartError> {
-    let Ram { memory, backing } = ram;
+    let Ram { memory, origin } = ram;
     let mut extra = Extra {
         memory: memory.clone(),
         own: memory.clone(),
@@ -120,9 +135,10 @@ pub(super) fn map(
             .collect(),
         pmem: Vec::new(),
         hotplug: None,
+        faults: None,
         mapped: Vec::new(),
     };
-    if backing.is_some() {
+    if let RamOrigin::File(..) = origin {
         let regions = memory
             .iter()
             .map(|region| Arc::new(Mapped::of_snapshot(region)));
@@ -159,9 +175,11 @@ pub(super) fn map(
         let base = next.next_multiple_of(HOTPLUG_ALIGN);
         let size = u64::from(hotplug.total_size_mib) * MIB;
         let machine: &MachineConfig = &config.machine_config;
-        let region = match backing {
-            None => memory::lazy(machine, GuestAddress(base), size)?,
-            Some((backing, offset)) => {
+        let region = match origin {
+            RamOrigin::New | RamOrigin::Process(_) => {
+                memory::lazy(machine, GuestAddress(base), size)?
+            }
+            RamOrigin::File(backing, offset) => {
                 let part = backing.at(*offset);
                 let region = memory::of_file(machine, (GuestAddress(base), size), part)?;
                 extra.mapped.push(Arc::new(Mapped::of_snapshot(&region)));
@@ -188,6 +206,10 @@ pub(super) fn map(
                 addresses: start..start + slot_size,
             }));
         extra.hotplug = Some((base, Cell::new(Some(shown))));
+    }
+    if let RamOrigin::Process(handler) = origin {
+        let faults = handler.take_over(&extra.own);
+        extra.faults = Some(faults.map_err(LoadError::Faults)?);
     }
     Ok(extra)
 }

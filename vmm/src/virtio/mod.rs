@@ -45,13 +45,14 @@ use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
 use crate::snapshot::format::v1::Device;
 use crate::snapshot::memory::dirty::Slot;
+use crate::snapshot::memory::faults::Faults;
 use crate::timeline::Timeline;
 use devices::{First, Made};
 use lane::{Lane, Threads, Way};
 
 pub(crate) use devices::pages;
 pub(crate) use disk::{assemble, contents};
-pub(crate) use extra::{Mappings, Ram};
+pub(crate) use extra::{Mappings, Ram, RamOrigin};
 pub(crate) use net::filter;
 pub(crate) use rate::{bandwidth, change};
 
@@ -85,6 +86,8 @@ pub(crate) struct Virtio {
     own_memory: GuestMemory,
     /// In which slots KVM has that.
     memory_slots: Vec<Slot>,
+    /// Its faults, if another process sees to them.
+    faults: Option<Faults>,
     interrupts: Arc<InterruptCounters>,
     /// Threads that carry output.
     relays: Vec<Relay>,
@@ -138,7 +141,7 @@ impl Virtio {
         config: &Draft,
         metadata: &Metadata,
         host: (&Files, &Arc<Timeline>),
-        (vm, ram): (&VmFd, &Ram),
+        (vm, ram): (&VmFd, &Ram<'_>),
         saved: Option<&[Device]>,
     ) -> Result<(Self, GuestMemory), StartError> {
         let extra = extra::map(config, host.0, vm, ram)?;
@@ -184,6 +187,7 @@ impl Virtio {
             mappings: extra.mappings(),
             own_memory: extra.own,
             memory_slots: extra.slots,
+            faults: extra.faults,
             interrupts,
             relays: opened.relays,
         };
@@ -246,6 +250,12 @@ impl Virtio {
     #[must_use]
     pub(crate) fn own_memory(&self) -> GuestMemory {
         self.own_memory.clone()
+    }
+
+    /// Whether another process has the pages of that memory that are not there.
+    #[must_use]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.faults.is_some()
     }
 
     /// In which slots KVM has that memory.

@@ -5,6 +5,7 @@ mod common;
 
 mod devices;
 mod diff;
+mod faults;
 mod full;
 mod kills;
 mod refusals;

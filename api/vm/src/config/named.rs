@@ -27,6 +27,8 @@ pub enum PathUse {
     Tap,
     /// Where a socket is to listen.
     Listen,
+    /// The socket of a process that fills memory.
+    Faults,
 }
 
 /// Something of the host.

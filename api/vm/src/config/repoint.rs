@@ -3,7 +3,7 @@
 use super::{
     ConfigError, CpuTemplate, DRIVES, Draft, HugePages, INTERFACES, PMEM, SHARES, id::Kind,
 };
-use crate::request::SnapshotLoad;
+use crate::request::{MemoryBackendType, SnapshotLoad};
 
 impl Draft {
     /// What goes into a snapshot: the machine without what only a boot needs, and without where its VMM writes.
@@ -26,7 +26,8 @@ impl Draft {
     pub fn restored(mut self, load: &SnapshotLoad, process: &Self) -> Result<Self, ConfigError> {
         self.machine_config.track_dirty_pages = load.track_dirty_pages;
         let huge_pages = load.huge_pages.resolve(self.machine_config.huge_pages);
-        if huge_pages == HugePages::Hugetlbfs2M {
+        let is_file = load.mem_backend.backend_type == MemoryBackendType::File;
+        if huge_pages == HugePages::Hugetlbfs2M && is_file {
             return Err(ConfigError::conflict(
                 "snapshot/load.huge_pages: a memory file is not made of pages of 2 MiB; make huge_pages None or Transparent",
             ));

@@ -236,12 +236,18 @@ impl SnapshotLoad {
     /// The snapshot's own files. What else it names, it says itself.
     #[must_use]
     pub fn host_paths(&self) -> Vec<NamedPath> {
-        let paths = [&self.snapshot_path, &self.mem_backend.backend_path];
-        let named = paths.map(|path| NamedPath {
+        let memory = match self.mem_backend.backend_type {
+            MemoryBackendType::File => PathUse::Read,
+            MemoryBackendType::Uffd => PathUse::Faults,
+        };
+        let named = |path: &HostPath, used| NamedPath {
             path: path.clone(),
-            used: PathUse::Read,
-        });
-        named.to_vec()
+            used,
+        };
+        vec![
+            named(&self.snapshot_path, PathUse::Read),
+            named(&self.mem_backend.backend_path, memory),
+        ]
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {

@@ -9,8 +9,18 @@ use hull_vm_api::config::MachineConfig;
 use vm_memory::FileOffset;
 
 use super::MemoryFileError;
+use super::faults::Handler;
 use crate::memory::{MIB, MemoryError, of_file};
 use crate::snapshot::format::v1::MemoryLabel;
+
+/// Where a restored machine's memory comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// Its file.
+    File(Backing),
+    /// A process that has it.
+    Process(Handler),
+}
 
 /// A snapshot's memory, which was checked.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 
 pub(crate) mod base;
 pub(crate) mod dirty;
+pub(crate) mod faults;
 pub(crate) mod label;
 mod map;
 mod pages;
@@ -15,7 +16,7 @@ mod write;
 
 use std::io;
 
-pub(crate) use map::{Backing, map};
+pub(crate) use map::{Backing, Origin, map};
 pub(crate) use write::{Saved, Which, write};
 
 /// Why the memory's file cannot be used, or written.

@@ -26,6 +26,8 @@ const WORDS: usize = 512;
 pub(crate) enum Which {
     /// All that hold something.
     Full,
+    /// The same of memory whose missing pages another process has.
+    Filled,
     /// Those that were written since the last snapshot, also if they hold nothing any more.
     Diff,
 }
@@ -104,6 +106,10 @@ fn write_region(
                 }
                 take(page)
             })
+        }
+        Which::Filled => {
+            let mut all = (0..region.len() / PAGE).filter(|page| !pages.is_zero(*page));
+            all.try_for_each(&mut take)
         }
         Which::Diff => {
             let notes = dirty::notes(region);

@@ -60,6 +60,10 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0x8208_ae63)], // KVM_SET_IRQCHIP
     &[is(1, 0x4070_aea0)], // KVM_SET_PIT2
     &[is(1, 0x4030_ae7b)], // KVM_SET_CLOCK
+    // Memory that another process fills.
+    &[is(1, 0xaa00)],      // USERFAULTFD_IOC_NEW
+    &[is(1, 0xc018_aa3f)], // UFFDIO_API
+    &[is(1, 0xc020_aa00)], // UFFDIO_REGISTER
     &[is(1, FIONBIO)],
 ];
 
