@@ -6,7 +6,7 @@ use hull_arch::{Topology, boot, layout};
 use hull_devices::GuestMemory;
 use hull_devices::serial::SerialState;
 use hull_vm_api::config::cpu::KvmCapability;
-use hull_vm_api::config::{MachineConfig, Reboot};
+use hull_vm_api::config::{self, BootSource, MachineConfig, Reboot};
 use hull_vm_api::{Draft, Metadata, VmConfig};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -55,8 +55,17 @@ pub(crate) struct Machine {
     memory: GuestMemory,
     /// The snapshot that its memory comes from.
     origin: Option<MemoryLabel>,
+    /// What it was booted with, unless it comes from a snapshot.
+    boot: Option<Boot>,
     /// It stands still until it is resumed.
     paused: bool,
+}
+
+/// What a machine boots with, and no client need have said; see [`crate::complete`].
+#[derive(Debug, Clone)]
+pub(crate) struct Boot {
+    pub(crate) source: BootSource,
+    pub(crate) serial: Option<config::Serial>,
 }
 
 /// A machine without vCPUs, and without what a guest reaches by ports.
@@ -106,7 +115,15 @@ impl Machine {
         let entry = images.load(&ram.memory, &command_line(config, &slots)?, pc)?;
         timeline.mark(Stage::KernelLoaded);
         let vcpus = cpu::create(&frame.kvm, &frame.vm, topology, &entry, &cpus)?;
-        frame.complete(&draft, host, (vcpus, affinity), None)
+        let machine = frame.complete(&draft, host, (vcpus, affinity), None)?;
+        let boot = Boot {
+            source: config.boot_source.clone(),
+            serial: config.serial.clone(),
+        };
+        Ok(Self {
+            boot: Some(boot),
+            ..machine
+        })
     }
 
     /// Makes a machine as it was saved. Its vCPUs wait, and its devices are paused.
@@ -212,6 +229,7 @@ impl Machine {
             keyboard: self.keyboard,
             errands,
             last_snapshot: self.origin,
+            boot: self.boot,
             kvm: self.kvm,
             vm: self.vm,
             _memory: self.memory,
@@ -294,6 +312,7 @@ impl Frame {
             vm,
             memory,
             origin: saved.map(|saved| saved.memory.clone()),
+            boot: None,
             paused: saved.is_some(),
         })
     }

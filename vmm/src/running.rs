@@ -11,7 +11,7 @@ use std::time::Instant;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
-use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage};
+use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage, VmConfig};
 use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -21,7 +21,7 @@ use crate::error::StartError;
 use crate::keeper::channel::Channel;
 use crate::keeper::message::{Order, Report};
 use crate::legacy::I8042;
-use crate::machine::Machine;
+use crate::machine::{Boot, Machine};
 use crate::metrics::{self, Latencies, Source};
 use crate::outside::Wish;
 use crate::power_button::PowerButton;
@@ -61,6 +61,8 @@ pub(crate) struct Running {
     pub errands: Errands,
     /// The last snapshot that was taken of it, or that it comes from.
     pub last_snapshot: Option<MemoryLabel>,
+    /// What it boots with when its guest reboots.
+    pub boot: Option<Boot>,
     pub kvm: Kvm,
     /// Gone after its vCPUs, and before the memory that it knows of.
     pub vm: Arc<VmFd>,
@@ -82,7 +84,7 @@ impl Running {
             let reset = matches!(end.cause, ExitCause::Reboot | ExitCause::TripleFault);
             let again = self.config.machine_config.reboot == Reboot::Restart;
             // One that was restored has nothing to boot.
-            if !reset || !again || self.config.boot_source.is_none() {
+            if !reset || !again || self.boot.is_none() {
                 return self.finish(end, host);
             }
             let Some(number) = restarts.next(Instant::now()) else {
@@ -168,10 +170,13 @@ impl Running {
     fn restart(self, host: &Host) -> Result<Self, StartError> {
         let (config, metadata) = (self.config.clone(), self.metadata.clone());
         let timeline = self.shared.timeline.clone();
-        // Nothing runs without a boot source.
-        let boot_source = config.boot_source.clone().ok_or(StartError::NoConfig)?;
+        // Only what comes from a snapshot has none.
+        let boot = self.boot.clone().ok_or(StartError::NoConfig)?;
         self.take_apart().then_some(()).ok_or(StartError::Stuck)?;
-        let whole = config.clone().map_boot_source(|_| boot_source);
+        let whole = VmConfig {
+            serial: boot.serial,
+            ..config.clone().map_boot_source(|_| boot.source)
+        };
         let machine = Machine::new(&whole, &metadata, &host.files, &timeline)?;
         machine.start(config, metadata, host.files.confinement())
     }

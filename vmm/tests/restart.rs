@@ -116,6 +116,22 @@ fn a_guest_that_does_nothing_but_reboot_is_given_up() {
 }
 
 #[test]
+fn what_goes_without_saying_is_there_after_a_reboot_as_well() {
+    if no_kvm() {
+        return;
+    }
+    // The serial port is there because the kernel is told of it.
+    let reboot = Code::new().print("booted\n").out(0x64, 0xfe).spin();
+    let vm = Vm::of(&reboot)
+        .set("/boot-source/boot_args", json!("console=ttyS0"))
+        .set("/machine-config/reboot", json!("restart"));
+    let ended = vm.run();
+    assert_eq!(ended.cause(), ExitCause::Reboot, "{ended:?}");
+    assert_eq!(ended.stdout, "booted\n".repeat(6));
+    vm.assert_clean();
+}
+
+#[test]
 fn what_cannot_be_had_again_ends_the_machine_with_its_reason() {
     if no_kvm() {
         return;
