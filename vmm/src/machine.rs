@@ -1,6 +1,7 @@
 //! A machine: made from its configuration, and started.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hull_arch::{Topology, boot, layout};
 use hull_devices::GuestMemory;
@@ -60,6 +61,9 @@ pub(crate) struct Machine {
     /// It stands still until it is resumed.
     paused: bool,
 }
+
+/// How long threads may take to be where they are to be.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a machine boots with, and no client need have said; see [`crate::complete`].
 #[derive(Debug, Clone)]
@@ -207,6 +211,10 @@ impl Machine {
         let vcpus = Vcpus::start(self.vcpus, gate.clone(), confinement)?;
         if !again {
             confinement.enter(Kind::Events)?;
+        }
+        if !confinement.await_all(PATIENCE) {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Err(StartError::host("threads that are there in time")(late));
         }
         let stage = match self.paused {
             true => hull_vm_api::Stage::Paused,

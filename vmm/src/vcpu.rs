@@ -94,6 +94,7 @@ impl Vcpu {
         alive: Sender<()>,
         confinement: Confinement,
     ) -> io::Result<JoinHandle<()>> {
+        confinement.expect(1);
         thread::Builder::new()
             .name(format!("vcpu{}", self.index))
             .stack_size(STACK)
@@ -105,7 +106,9 @@ impl Vcpu {
                     self.shared.ending.announce_with(ExitCause::Failure, detail);
                 }
                 kick::arm(&mut self.fd);
-                match confinement.enter(Kind::Vcpu) {
+                let entered = confinement.enter(Kind::Vcpu);
+                confinement.arrived();
+                match entered {
                     Ok(()) => self.run(),
                     Err(error) => {
                         let detail = with_sources(&error);

@@ -25,8 +25,9 @@ mod user;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
@@ -166,6 +167,10 @@ struct Inner {
     rights: Rights,
     /// The first thread has given up what the others must not have, and they are made without.
     closed: AtomicBool,
+    /// Threads that are on their way into their part of the sandbox.
+    outside: Mutex<usize>,
+    /// One has come in.
+    arrived: Condvar,
 }
 
 /// What the process can put to use for shares.
@@ -186,6 +191,8 @@ impl Confinement {
             filter,
             rights,
             closed: AtomicBool::new(false),
+            outside: Mutex::new(0),
+            arrived: Condvar::new(),
         }))
     }
 
@@ -276,6 +283,35 @@ impl Confinement {
             self.shut()?;
         }
         Ok(seccomp::put_on(kind, self.0.filter)?)
+    }
+
+    /// So many threads are about to be made. Each says that it has [`arrived`](Self::arrived).
+    pub(crate) fn expect(&self, count: usize) {
+        *self.outside() += count;
+    }
+
+    /// In a thread that was expected: it is where it is to stay, or ends.
+    pub(crate) fn arrived(&self) {
+        let mut outside = self.outside();
+        *outside = outside.saturating_sub(1);
+        self.0.arrived.notify_all();
+    }
+
+    /// Waits until all have arrived that were expected; false if that takes longer. No guest runs before.
+    pub(crate) fn await_all(&self, patience: Duration) -> bool {
+        let outside = self.outside();
+        let waited = self
+            .0
+            .arrived
+            .wait_timeout_while(outside, patience, |outside| *outside > 0);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn outside(&self) -> MutexGuard<'_, usize> {
+        self.0
+            .outside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_there(&self) -> bool {

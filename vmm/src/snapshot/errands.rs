@@ -30,8 +30,11 @@ impl Errands {
         let (send, errands) = mpsc::channel::<Errand>();
         let (ending, confinement) = (ending.clone(), confinement.clone());
         let thread = thread::Builder::new().name("snapshot".to_owned());
+        confinement.expect(1);
         let run = move || {
-            if let Err(error) = confinement.enter(Kind::Snapshot) {
+            let entered = confinement.enter(Kind::Snapshot);
+            confinement.arrived();
+            if let Err(error) = entered {
                 return ending.announce_with(ExitCause::Failure, with_sources(&error));
             }
             errands.into_iter().for_each(|errand| errand());

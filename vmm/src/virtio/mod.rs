@@ -313,9 +313,14 @@ impl Virtio {
             let held = (device.transport.clone(), self.mappings.clone());
             let confinement = confinement.clone();
             let fence = device.fence.clone();
-            let enter = move || match &fence {
-                Some(fence) => confinement.enter_share(fence),
-                None => confinement.enter(Kind::Lane),
+            confinement.expect(device.threads.count());
+            let enter = move || {
+                let entered = match &fence {
+                    Some(fence) => confinement.enter_share(fence),
+                    None => confinement.enter(Kind::Lane),
+                };
+                confinement.arrived();
+                entered
             };
             let lane = Lane::start(&name, device.threads, held, ending, enter);
             let lane = lane.map_err(StartError::host("a thread for a device"))?;
