@@ -147,35 +147,30 @@ impl Running {
         request: Request,
         host: &mut Host,
     ) -> Option<Result<Reply, Fault>> {
-        let update = match &request {
-            Request::PatchDrive(update) if update.path_on_host.is_some() => update,
+        let began = Instant::now();
+        let begun = match &request {
+            Request::PatchDrive(update) if update.path_on_host.is_some() => {
+                let claim = Claim::default();
+                let begun = self.begin_change_of_file(&request, update, &claim, host);
+                let device = Name::Drive(update.drive_id.clone());
+                let until = Instant::now() + PATIENCE;
+                begun.map(|number| {
+                    let what = What::File {
+                        device,
+                        until,
+                        claim,
+                    };
+                    (number, what)
+                })
+            }
             Request::CreateSnapshot(create) => {
-                let began = Instant::now();
-                return match self.begin_snapshot(create, host) {
-                    Ok(number) => {
-                        let what = What::Snapshot(began);
-                        self.later.waiting = Some(Waiting {
-                            number,
-                            request,
-                            what,
-                        });
-                        None
-                    }
-                    Err(fault) => Some(Err(fault)),
-                };
+                let begun = self.begin_snapshot(&request, create, host);
+                begun.map(|number| (number, What::Snapshot(began)))
             }
             _ => return Some(self.answer(&request, host)),
         };
-        let device = Name::Drive(update.drive_id.clone());
-        let claim = Claim::default();
-        match self.begin_change_of_file(&request, update, &claim, host) {
-            Ok(number) => {
-                let until = Instant::now() + PATIENCE;
-                let what = What::File {
-                    device,
-                    until,
-                    claim,
-                };
+        match begun {
+            Ok((number, what)) => {
                 self.later.waiting = Some(Waiting {
                     number,
                     request,
@@ -188,9 +183,13 @@ impl Running {
     }
 
     /// Has its thread take a snapshot.
-    fn begin_snapshot(&mut self, create: &SnapshotCreate, host: &Host) -> Result<u64, Fault> {
-        let request = Request::CreateSnapshot(create.clone());
-        self.stage.check(&request)?;
+    fn begin_snapshot(
+        &mut self,
+        request: &Request,
+        create: &SnapshotCreate,
+        host: &Host,
+    ) -> Result<u64, Fault> {
+        self.stage.check(request)?;
         let subject = self.subject(host);
         let subject = subject.map_err(|error| not_created(&with_sources(&error)))?;
         let teller = self.later.teller();

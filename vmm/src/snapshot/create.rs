@@ -185,7 +185,7 @@ impl Subject {
             let path = path.clone();
             return Err(CreateError::OwnMemory { path });
         }
-        let emptied = file.set_len(0).map_err(MemoryFileError::Write);
+        let emptied = file.set_len(0).map_err(MemoryFileError::refused);
         emptied.map_err(in_memory)?;
         if let Some(there) = there {
             memory::base::copy(&there, &file).map_err(in_memory)?;

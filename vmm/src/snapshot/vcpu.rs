@@ -1,5 +1,7 @@
 //! A vCPU's state: how it is had from KVM, and in which order KVM gets it back.
 
+use std::ops::{Range, RangeInclusive};
+
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry};
 use kvm_ioctls::{Kvm, VcpuFd};
 
@@ -8,45 +10,21 @@ use crate::kvm::KvmError;
 
 /// `IA32_TSC_DEADLINE`.
 const TSC_DEADLINE: u32 = 0x6e0;
-/// Registers that make a guest's machine and that not every KVM lists: `IA32_MISC_ENABLE`, `MSR_PLATFORM_INFO`, the MTRRs, the PAT, and
-/// `HWCR` of AMD.
-const UNLISTED: [u32; 33] = [
-    0x1a0,
-    0xce,
-    0xc001_0015, // and the MTRRs:
-    0x200,
-    0x201,
-    0x202,
-    0x203,
-    0x204,
-    0x205,
-    0x206,
-    0x207,
-    0x208,
-    0x209,
-    0x20a,
-    0x20b,
-    0x20c,
-    0x20d,
-    0x20e,
-    0x20f,
-    0x250,
-    0x258,
-    0x259,
-    0x268,
-    0x269,
-    0x26a,
-    0x26b,
-    0x26c,
-    0x26d,
-    0x26e,
-    0x26f,
-    0x277,
-    0x2ff,
-    0x11,
+/// Registers that make a guest's machine and that not every KVM lists.
+const UNLISTED: [RangeInclusive<u32>; 10] = [
+    0x11..=0x11,               // KVM's old clock for the time of day
+    0xce..=0xce,               // `MSR_PLATFORM_INFO`
+    0x1a0..=0x1a0,             // `IA32_MISC_ENABLE`
+    0x200..=0x20f,             // the MTRRs: variable ones,
+    0x250..=0x250,             // fixed ones,
+    0x258..=0x259,             // fixed ones,
+    0x268..=0x26f,             // fixed ones,
+    0x277..=0x277,             // the PAT
+    0x2ff..=0x2ff,             // the MTRRs' default
+    0xc001_0015..=0xc001_0015, // `HWCR` of AMD
 ];
 /// Registers of Hyper-V, which KVM lists and no guest is offered.
-const HYPER_V: std::ops::Range<u32> = 0x4000_0000..0x4000_0200;
+const HYPER_V: Range<u32> = 0x4000_0000..0x4000_0200;
 /// More registers than any KVM lists.
 const MOST: usize = 4096;
 /// Registers that KVM takes at a time.
@@ -95,7 +73,8 @@ pub enum VcpuError {
 pub(crate) fn msrs(kvm: &Kvm) -> Result<Vec<u32>, KvmError> {
     let listed = kvm.get_msr_index_list();
     let listed = listed.map_err(KvmError::step("list its model-specific registers"))?;
-    let mut msrs: Vec<u32> = listed.as_slice().iter().copied().chain(UNLISTED).collect();
+    let mut msrs = listed.as_slice().to_vec();
+    msrs.extend(UNLISTED.into_iter().flatten());
     msrs.retain(|msr| !HYPER_V.contains(msr));
     msrs.sort_unstable();
     msrs.dedup();

@@ -144,68 +144,18 @@ pub(super) fn map(
             .map(|region| Arc::new(Mapped::of_snapshot(region)));
         extra.mapped.extend(regions);
     }
-    let ram = memory;
-    let end = ram.last_addr().0 + 1;
+    let end = memory.last_addr().0 + 1;
     let mut next = end.max(4 << 30).next_multiple_of(MAPPING_ALIGN);
     // RAM has the first slots of KVM.
-    let mut slots = u32::try_from(ram.num_regions()).unwrap_or(u32::MAX)..;
+    let mut slots = u32::try_from(memory.num_regions()).unwrap_or(u32::MAX)..;
     for pmem in &config.pmem {
-        let mapping = open(pmem, files)?;
-        // SAFETY: all who have the guest's memory, vCPUs and the threads of devices, hold on to the mappings as well (`Mappings`).
-        #[allow(unsafe_code)]
-        let region = unsafe { mapping.region(GuestAddress(next)) };
-        let region = region.ok_or_else(|| no_room(&pmem.id))?;
-        memory::show(
-            vm,
-            slots.next().unwrap_or_default(),
-            &region,
-            mapping.is_read_only(),
-        )?;
-        extra.memory = extra
-            .memory
-            .insert_region(Arc::new(region))
-            .map_err(memory::MemoryError::Layout)?;
-        let size = mapping.size();
-        let (mapping, mapped) = Mapped::new(&pmem.id, mapping, next);
-        extra.pmem.push((next, mapping));
-        extra.mapped.push(Arc::new(mapped));
-        next += size;
+        let slot = slots.next().unwrap_or_default();
+        next += extra.add_pmem(vm, open(pmem, files)?, (next, slot), &pmem.id)?;
     }
     if let Some(hotplug) = &config.memory_hotplug {
         let base = next.next_multiple_of(HOTPLUG_ALIGN);
-        let size = u64::from(hotplug.total_size_mib) * MIB;
-        let machine: &MachineConfig = &config.machine_config;
-        let region = match origin {
-            RamOrigin::New | RamOrigin::Process(_) => {
-                memory::lazy(machine, GuestAddress(base), size)?
-            }
-            RamOrigin::File(backing, offset) => {
-                let part = backing.at(*offset);
-                let region = memory::of_file(machine, (GuestAddress(base), size), part)?;
-                extra.mapped.push(Arc::new(Mapped::of_snapshot(&region)));
-                region
-            }
-        };
         let slot = slots.next().unwrap_or_default();
-        let shown = KvmSlots::new(vm, slot, &region, machine.track_dirty_pages).map_err(
-            StartError::host("a descriptor for memory that is plugged in"),
-        )?;
-        let region = Arc::new(region);
-        let with = |memory: &GuestMemory| {
-            let memory = memory.insert_region(region.clone());
-            memory.map_err(memory::MemoryError::Layout)
-        };
-        extra.memory = with(&extra.memory)?;
-        extra.own = with(&extra.own)?;
-        let slot_size = u64::from(hotplug.slot_size_mib) * MIB;
-        let starts = (base..base + size).step_by(usize::try_from(slot_size).unwrap_or(usize::MAX));
-        extra
-            .slots
-            .extend((slot..).zip(starts).map(|(number, start)| Slot {
-                number,
-                addresses: start..start + slot_size,
-            }));
-        extra.hotplug = Some((base, Cell::new(Some(shown))));
+        extra.add_hotplug(vm, hotplug, (base, slot), (&config.machine_config, origin))?;
     }
     if let RamOrigin::Process(handler) = origin {
         let faults = handler.take_over(&extra.own);
@@ -238,11 +188,75 @@ fn open(pmem: &config::Pmem, files: &Files) -> Result<Mapping, StartError> {
     })
 }
 
+/// Memory with one more region.
+fn with(memory: &GuestMemory, region: &Arc<Region>) -> Result<GuestMemory, StartError> {
+    let memory = memory.insert_region(region.clone());
+    Ok(memory.map_err(memory::MemoryError::Layout)?)
+}
+
 fn no_room(id: &str) -> StartError {
     StartError::NoRoom(id.to_owned())
 }
 
 impl Extra {
+    /// Adds a file at this address, by this slot of KVM; its size.
+    fn add_pmem(
+        &mut self,
+        vm: &VmFd,
+        mapping: Mapping,
+        (address, slot): (u64, u32),
+        id: &str,
+    ) -> Result<u64, StartError> {
+        // SAFETY: all who have the guest's memory, vCPUs and the threads of devices, hold on to the mappings as well (`Mappings`).
+        #[allow(unsafe_code)]
+        let region = unsafe { mapping.region(GuestAddress(address)) };
+        let region = region.ok_or_else(|| no_room(id))?;
+        memory::show(vm, slot, &region, mapping.is_read_only())?;
+        self.memory = with(&self.memory, &Arc::new(region))?;
+        let size = mapping.size();
+        let (mapping, mapped) = Mapped::new(id, mapping, address);
+        self.pmem.push((address, mapping));
+        self.mapped.push(Arc::new(mapped));
+        Ok(size)
+    }
+
+    /// Adds memory that is plugged in later, from this address and this slot of KVM on.
+    fn add_hotplug(
+        &mut self,
+        vm: &VmFd,
+        hotplug: &config::MemoryHotplug,
+        (base, slot): (u64, u32),
+        (machine, origin): (&MachineConfig, &RamOrigin<'_>),
+    ) -> Result<(), StartError> {
+        let size = u64::from(hotplug.total_size_mib) * MIB;
+        let region = match origin {
+            RamOrigin::New | RamOrigin::Process(_) => {
+                memory::lazy(machine, GuestAddress(base), size)?
+            }
+            RamOrigin::File(backing, offset) => {
+                let part = backing.at(*offset);
+                let region = memory::of_file(machine, (GuestAddress(base), size), part)?;
+                self.mapped.push(Arc::new(Mapped::of_snapshot(&region)));
+                region
+            }
+        };
+        let shown = KvmSlots::new(vm, slot, &region, machine.track_dirty_pages).map_err(
+            StartError::host("a descriptor for memory that is plugged in"),
+        )?;
+        let region = Arc::new(region);
+        self.memory = with(&self.memory, &region)?;
+        self.own = with(&self.own, &region)?;
+        let slot_size = u64::from(hotplug.slot_size_mib) * MIB;
+        let starts = (base..base + size).step_by(usize::try_from(slot_size).unwrap_or(usize::MAX));
+        let slots = (slot..).zip(starts).map(|(number, start)| Slot {
+            number,
+            addresses: start..start + slot_size,
+        });
+        self.slots.extend(slots);
+        self.hotplug = Some((base, Cell::new(Some(shown))));
+        Ok(())
+    }
+
     /// Makes the device of file number `index`, or restores it.
     pub(super) fn pmem(
         &self,

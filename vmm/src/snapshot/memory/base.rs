@@ -7,7 +7,6 @@ use rustix::fs::{SeekFrom, copy_file_range, seek};
 use rustix::io::Errno;
 
 use super::MemoryFileError;
-use super::label::is_full;
 use crate::snapshot::format::v1::MemoryLabel;
 
 /// Whether a file has this memory, or diffs up to it.
@@ -20,11 +19,7 @@ pub(crate) fn has(file: &File, label: &MemoryLabel) -> bool {
 /// # Errors
 /// The host's answer.
 pub(crate) fn copy(from: &File, to: &File) -> Result<(), MemoryFileError> {
-    let copied = copy_data(from, to);
-    copied.map_err(|error| match is_full(&error) {
-        true => MemoryFileError::Full,
-        false => MemoryFileError::Write(error),
-    })
+    copy_data(from, to).map_err(MemoryFileError::refused)
 }
 
 fn copy_data(from: &File, to: &File) -> io::Result<()> {

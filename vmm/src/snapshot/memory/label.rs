@@ -15,7 +15,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::MemoryFileError;
@@ -70,7 +69,7 @@ impl MemoryLabel {
         let link = self.link(last);
         let written = file.write_all_at(&self.block(), self.size);
         let written = written.and_then(|()| file.write_all_at(&link, self.place_of(last)));
-        written.map_err(MemoryFileError::Write)
+        written.map_err(MemoryFileError::refused)
     }
 
     /// Checks that a file has this memory, all of it.
@@ -173,11 +172,4 @@ fn close(mut block: Vec<u8>) -> Vec<u8> {
     block.resize(BLOCK - SUM, 0);
     block.extend(crc64(&block).to_le_bytes());
     block
-}
-
-/// Whether the host has no room for a file.
-pub(super) fn is_full(error: &std::io::Error) -> bool {
-    let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
-    full.iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -16,6 +16,8 @@ mod write;
 
 use std::io;
 
+use rustix::io::Errno;
+
 pub(crate) use map::{Backing, Origin, map};
 pub(crate) use write::{Saved, Which, write};
 
@@ -71,4 +73,18 @@ pub enum MemoryFileError {
         "this host's kernel does not tell which pages of memory are in use (CONFIG_PROC_PAGE_MONITOR), which snapshots need"
     )]
     Pagemap(#[source] io::Error),
+}
+
+impl MemoryFileError {
+    /// The host did not take something that was written.
+    pub(crate) fn refused(error: io::Error) -> Self {
+        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+        match full
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        {
+            true => Self::Full,
+            false => Self::Write(error),
+        }
+    }
 }

@@ -9,7 +9,6 @@ use hull_devices::GuestMemory;
 use rustix::io::{Errno, pwrite};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::label::is_full;
 use super::pages::{self, PAGE};
 use super::{MemoryFileError, dirty};
 use crate::memory::Region;
@@ -52,14 +51,14 @@ pub(crate) fn write(
     file: &File,
 ) -> Result<(), MemoryFileError> {
     let sized = file.set_len(label.file_size());
-    sized.map_err(refused)?;
+    sized.map_err(MemoryFileError::refused)?;
     let mut offset = 0;
     for region in saved.memory.iter() {
         write_region(saved, region, offset, file)?;
         offset += region.len();
     }
     label.write(file)?;
-    file.sync_all().map_err(refused)
+    file.sync_all().map_err(MemoryFileError::refused)
 }
 
 /// What went wrong, of a page.
@@ -123,15 +122,8 @@ fn write_region(
     let done = done.and_then(|()| pages.write(&run).map_err(Wrong::Write));
     done.map_err(|wrong| match wrong {
         Wrong::Pagemap(error) => MemoryFileError::Pagemap(error),
-        Wrong::Write(error) => refused(error),
+        Wrong::Write(error) => MemoryFileError::refused(error),
     })
-}
-
-fn refused(error: io::Error) -> MemoryFileError {
-    match is_full(&error) {
-        true => MemoryFileError::Full,
-        false => MemoryFileError::Write(error),
-    }
 }
 
 /// The pages of a region, and where they go.
