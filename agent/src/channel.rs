@@ -47,6 +47,8 @@ pub(crate) enum Phase {
     Running,
     /// Nothing but `Shutdown` counts any more.
     Over,
+    /// The agent closes it as soon as everything is sent.
+    Leaving,
     /// The connection is gone, or what came over it made no sense.
     Closed,
 }
@@ -259,5 +261,8 @@ impl Channel {
         }
         self.outgoing.clear();
         self.sent = 0;
+        if self.phase == Phase::Leaving {
+            self.phase = Phase::Closed;
+        }
     }
 }

@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{chdir, fchdir};
 
 pub(crate) use devices::make as make_devices;
+pub(crate) use files::identify;
 pub(crate) use inside::make_directory;
 
 use crate::failure::{Explain, Result};

@@ -5,7 +5,7 @@ mod turn;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::{Configure, POWER_PORT};
+use hull_agent_protocol::{Adopt, Configure, POWER_PORT};
 use rustix::process::{Pid, WaitOptions, wait};
 
 use crate::channel::{Channel, Phase};
@@ -27,13 +27,15 @@ pub struct Server {
     places: Places,
     signals: OwnedFd,
     transport: Transport,
-    /// Where the engine asks for more channels; from the first process on.
+    /// Where the engine asks for more channels; from the first process on, or since the machine was held.
     listener: Option<OwnedFd>,
     /// Where a connection is the machine's power button.
     power_button: Option<OwnedFd>,
     channels: Vec<Channel>,
     machine: Machine,
     first: Option<First>,
+    /// The machine is at rest until the engine comes back, and asks for something.
+    held: bool,
     stopping: Option<Stopping>,
     times: Times,
 }
@@ -99,6 +101,7 @@ impl Server {
             channels: vec![Channel::new(control, true)],
             machine: Machine::default(),
             first: None,
+            held: false,
             stopping: None,
             times: Times::default(),
         })
@@ -247,7 +250,7 @@ impl Server {
                 process.signal(9, &self.places);
             }
         }
-        if control_lost {
+        if control_lost && !self.held {
             self.stop();
         }
         // The control channel's process is waited for: it may still write to its disk.
@@ -258,6 +261,19 @@ impl Server {
                     .as_ref()
                     .is_some_and(|process| process.ended.is_none())
         });
+    }
+
+    /// Makes the machine another container's.
+    fn adopt_machine(&mut self, adopt: &Adopt) -> crate::failure::Result<()> {
+        if let Some(clock) = adopt.clock {
+            crate::machine::set_clock(clock)?;
+        }
+        crate::machine::add_entropy(&adopt.entropy)?;
+        crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &adopt.limits)?;
+        crate::root::identify(&self.places, &adopt.identity)?;
+        let hostname = &adopt.identity.hostname;
+        self.machine.hostname.clone_from(hostname);
+        Ok(())
     }
 
     fn configure_machine(&mut self, configure: &Configure) -> crate::failure::Result<()> {

@@ -98,6 +98,15 @@ pub(crate) fn make(templates: &Path, layer: Layer, path: &Path) -> Result<(), Di
     })
 }
 
+/// Makes a writable layer at `path`, which must not exist, as `of` is.
+/// Blocking: a few milliseconds.
+pub(crate) fn make_copy(of: &File, path: &Path) -> Result<(), DiskError> {
+    copy_open(of, path).map_err(|source| DiskError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// The template for such a layer, made if it is missing.
 fn template(templates: &Path, layer: Layer) -> Result<PathBuf, DiskError> {
     let Layer { size, journal } = layer;
@@ -179,14 +188,18 @@ fn format(path: &Path, journal: bool) -> Result<(), DiskError> {
 }
 
 /// Copies a sparse file into a new one, holes as holes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let source = File::open(from)?;
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    copy_open(&File::open(from)?, to)
+}
+
+/// The same of a file that is open.
+fn copy_open(source: &File, to: &Path) -> io::Result<()> {
     let target = File::options()
         .read(true)
         .write(true)
         .create_new(true)
         .open(to)?;
-    match ioctl_ficlone(&target, &source) {
+    match ioctl_ficlone(&target, source) {
         Ok(()) => return Ok(()),
         Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -195,13 +208,13 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     target.set_len(size)?;
     let mut at = 0;
     loop {
-        let start = match seek(&source, SeekFrom::Data(at)) {
+        let start = match seek(source, SeekFrom::Data(at)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(()), // Nothing but a hole follows.
             Err(error) => return Err(error.into()),
         };
-        at = seek(&source, SeekFrom::Hole(start))?;
-        copy_range(&source, &target, start, at)?;
+        at = seek(source, SeekFrom::Hole(start))?;
+        copy_range(source, &target, start, at)?;
     }
 }
 

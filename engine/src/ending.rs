@@ -10,9 +10,9 @@ use std::time::Duration;
 use hull_image::Image;
 use jiff::Timestamp;
 
-use crate::Error;
 use crate::container::{Held, Shelf, Status};
 use crate::control::Control;
+use crate::error::{Error, sentence};
 use crate::handle::{Exit, Handle, Phase};
 use crate::plan::Plan;
 use crate::running::{Running, epitaph};
@@ -201,15 +201,4 @@ fn report(done: io::Result<()>, what: &str) {
     if let Err(error) = done {
         tracing::error!(%error, "{what}");
     }
-}
-
-/// An error and its sources in one line.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -22,10 +22,12 @@ use crate::doctor;
 use crate::handle::{Exit, Handle, Phase};
 use crate::host::{Capacity, GuestKernel};
 use crate::plan::Plan;
+use crate::prepare::KERNEL_LOG;
 use crate::programs::Programs;
 use crate::running::{self, Surroundings};
 use crate::session::Request;
 use crate::spec::{self, Shape};
+use crate::template::Templates;
 use crate::timing::Timing;
 use crate::{Error, Paths, ending, image};
 
@@ -64,6 +66,15 @@ pub struct Listed {
     pub config: ContainerConfig,
     /// What it does.
     pub state: State,
+}
+
+/// What a machine may start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The nearest template, or a boot where there is none. Templates that are missing are made by the way.
+    Nearest,
+    /// A boot. No template is used or made.
+    Boot,
 }
 
 /// What to wait for.
@@ -181,7 +192,7 @@ impl Engine {
     }
 
     /// Starts a container and returns when its process runs, with where the time went.
-    pub async fn start(&self, id: &ContainerId) -> Result<Timing, Error> {
+    pub async fn start(&self, id: &ContainerId, origin: Origin) -> Result<Timing, Error> {
         let handle = self.handle(id)?;
         let mut timing = Timing::start();
         let Some(mut pending) = lock(&handle.pending).take() else {
@@ -207,7 +218,12 @@ impl Engine {
                 timing.step("host profile");
                 let around = Surroundings {
                     shelf: &self.shelf,
-                    templates: self.paths.templates(),
+                    layers: self.paths.layers(),
+                    templates: match origin {
+                        _ if std::env::var_os(KERNEL_LOG).is_some() => None,
+                        Origin::Boot => None,
+                        Origin::Nearest => Some(self.templates()),
+                    },
                     programs: &programs,
                     kernel: &kernel,
                     kill: &handle.kill,
@@ -228,6 +244,12 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// The machines at rest that others start from.
+    #[must_use]
+    pub fn templates(&self) -> Templates {
+        Templates::at(self.paths.templates())
     }
 
     /// Waits for a container of this process.

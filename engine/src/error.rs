@@ -91,6 +91,12 @@ pub enum Error {
     /// Somebody asked for the end of the container while it was being started.
     #[error("the start was interrupted")]
     Interrupted,
+    /// A machine that was saved for others to start from does not go on.
+    #[error("the microVM cannot go on after a template was made of it")]
+    Template(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An image that no guest can have as a disk.
+    #[error("the image is larger than 16 TiB, which is more than a disk of its kind can be")]
+    LargeImage,
     /// A path that is too long for a Unix socket.
     #[error(
         "the runtime directory {0} is too long for sockets, or no UTF-8: set HULL_RUN to another one"
@@ -115,6 +121,17 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { verb, path, source }
+    }
+
+    /// Whether a machine that is a clone of another template, or of none, might not have failed so.
+    pub(crate) fn may_be_the_machine_s(&self) -> bool {
+        matches!(
+            self,
+            Self::MachineEnded(_)
+                | Self::Silent { .. }
+                | Self::Template(_)
+                | Self::Session(SessionError::Lost(_) | SessionError::Violation(_))
+        )
     }
 
     /// What `docker run` would exit with: 125, or 126 and 127 for a command that cannot be run or is
@@ -145,4 +162,15 @@ fn hint(source: &io::Error) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

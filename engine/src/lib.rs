@@ -18,10 +18,12 @@ mod image;
 pub mod network;
 mod paths;
 mod plan;
+mod prepare;
 mod programs;
 mod running;
 mod session;
 mod spec;
+pub mod template;
 #[cfg(test)]
 mod testing;
 mod timing;
@@ -32,7 +34,7 @@ pub use container::{
     ContainerConfig, ContainerId, HostProcess, InvalidName, State, Status, Tmpfs, Ulimit,
 };
 pub use disk::{DiskError, InvalidDisk};
-pub use engine::{Created, Engine, Listed, WaitFor};
+pub use engine::{Created, Engine, Listed, Origin, WaitFor};
 pub use error::Error;
 pub use handle::Exit;
 pub use host::HostError;

@@ -101,6 +101,12 @@ impl Paths {
         self.root.join("networks")
     }
 
+    /// Empty writable layers.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// Machines at rest, which others are clones of.
     pub(crate) fn templates(&self) -> PathBuf {
         self.root.join("templates")
     }

@@ -4,15 +4,19 @@ use std::fs::File;
 use std::io::Read;
 
 use hull_agent_protocol::{
-    Clock, Configure, CpuQuota, Identity, Limits, Place, Root, Start, Stdio, Tmpfs, TtySize, Volume,
+    Adopt, Clock, Configure, CpuQuota, Identity, Limits, Place, Root, Start, Stdio, Tmpfs, TtySize,
+    Volume,
 };
 use hull_image::Image;
 use jiff::Timestamp;
 
 use crate::Error;
-use crate::container::{ContainerConfig, Held, Record};
+use crate::container::{ContainerConfig, ContainerId, Held, Record};
 use crate::disk::Layer;
 use crate::spec::{Merged, Shape};
+
+/// Hexadecimal digits of a machine's id (machine-id(5)).
+const MACHINE_ID: usize = 32;
 
 /// The period in which a quota of processor time counts.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -36,6 +40,40 @@ impl Plan {
 
     /// What makes the machine this container's machine.
     pub(crate) fn configure(&self) -> Result<Configure, Error> {
+        let Adopt {
+            identity,
+            clock,
+            entropy,
+            limits,
+        } = self.adopt()?;
+        Ok(Configure {
+            identity,
+            clock,
+            entropy,
+            limits,
+            ..self.common()
+        })
+    }
+
+    /// The same for a machine that was configured with what this container has in common with others.
+    pub(crate) fn adopt(&self) -> Result<Adopt, Error> {
+        Ok(Adopt {
+            identity: identity(&self.merged.hostname, &self.record.id),
+            clock: Some(now()),
+            entropy: entropy()?,
+            limits: Limits {
+                memory: self.shape.memory_limit,
+                cpu: self.shape.cpu_quota_us.map(|quota_us| CpuQuota {
+                    quota_us,
+                    period_us: CPU_PERIOD_US,
+                }),
+                pids: None,
+            },
+        })
+    }
+
+    /// What all containers have in common that can be clones of one template: nobody's names, no secrets, no limits.
+    pub(crate) fn common(&self) -> Configure {
         let config = self.config();
         let tmpfs = |tmpfs: &crate::container::Tmpfs| Tmpfs {
             target: tmpfs.path.to_string_lossy().into_owned(),
@@ -45,10 +83,16 @@ impl Plan {
             name: format!("v{index}"),
             target: target.clone(),
         };
-        Ok(Configure {
-            identity: identity(&self.merged.hostname),
-            clock: Some(now()),
-            entropy: entropy()?,
+        Configure {
+            // Not empty, for what is empty is not mounted.
+            identity: Identity {
+                hostname: "template".to_owned(),
+                hosts: "# A template.\n".to_owned(),
+                resolv_conf: "# A template.\n".to_owned(),
+                machine_id: "0".repeat(MACHINE_ID),
+            },
+            clock: None,
+            entropy: Vec::new(),
             root: Root {
                 image: "/dev/vda".to_owned(),
                 writable: Some("/dev/vdb".to_owned()),
@@ -56,16 +100,9 @@ impl Plan {
             },
             tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
             volumes: self.merged.volumes.iter().enumerate().map(volume).collect(),
-            limits: Limits {
-                memory: self.shape.memory_limit,
-                cpu: self.shape.cpu_quota_us.map(|quota_us| CpuQuota {
-                    quota_us,
-                    period_us: CPU_PERIOD_US,
-                }),
-                pids: None,
-            },
+            limits: Limits::default(),
             privileged: config.privileged,
-        })
+        }
     }
 
     /// The process, on a terminal of this size if it has one.
@@ -98,7 +135,8 @@ impl Plan {
 const NO_NAME_SERVERS: &str = "# This container has no network.\n";
 
 /// Its own name leads to loopback: that is all the network there is.
-fn identity(hostname: &str) -> Identity {
+fn identity(hostname: &str, id: &ContainerId) -> Identity {
+    let machine_id = id.as_str().get(..MACHINE_ID).unwrap_or_default();
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
     );
@@ -106,6 +144,7 @@ fn identity(hostname: &str) -> Identity {
         hostname: hostname.to_owned(),
         hosts,
         resolv_conf: NO_NAME_SERVERS.to_owned(),
+        machine_id: machine_id.to_owned(),
     }
 }
 

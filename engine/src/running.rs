@@ -1,35 +1,34 @@
 //! From a plan to a running process: the disk, the machine, the agent's answer.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hull_agent_protocol::{PORT, TtySize};
+use hull_agent_protocol::TtySize;
 use hull_vm_api::ExitCause;
-use hull_vm_api::config::HostPath;
 use jiff::Timestamp;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment;
 use crate::container::{ContainerId, Shelf, Status};
+use crate::error::{Error, sentence};
 use crate::handle::Pending;
 use crate::host::GuestKernel;
 use crate::plan::Plan;
+use crate::prepare::{Prepared, Sockets, prepare};
 use crate::programs::Programs;
-use crate::session::{Client, Request, Session, SessionError};
+use crate::session::{self, Client, Opening, Request, Session, SessionError};
+use crate::template::make::{MakeError, Making, Mounted, Subject};
+use crate::template::{Keys, Kind, MachineInputs, Template, Templates};
 use crate::timing::Timing;
-use crate::vm::{Disks, Ended, Launch, Machine, MachineSpec, configuration};
-use crate::{Error, disk};
+use crate::vm::{Ended, Machine};
 
 /// How long a machine may take until its process runs. Guest kernels are interpreted on some hosts,
 /// where a boot under load takes a minute: this bounds a hang. A machine that dies is noticed at once.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Names a file that what guests' kernels say is appended to, for those who work on the guest.
-const KERNEL_LOG: &str = "HULL_KERNEL_LOG";
 
 /// A container whose process runs.
 #[derive(Debug)]
@@ -43,13 +42,16 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) shelf: &'a Shelf,
-    pub(crate) templates: PathBuf,
+    /// Where empty writable layers are.
+    pub(crate) layers: PathBuf,
+    /// What may be cloned, and made to be; nothing where a boot is asked for.
+    pub(crate) templates: Option<Templates>,
     pub(crate) programs: &'a Programs,
     pub(crate) kernel: &'a GuestKernel,
     pub(crate) kill: &'a CancellationToken,
 }
 
-/// Starts a container's machine and its process. Gives the plan back when it fails, with nothing
+/// Starts a container's machine and its process, from the nearest template that works. Gives the plan back when it fails, with nothing
 /// left running.
 pub(crate) async fn start(
     pending: Pending,
@@ -62,23 +64,76 @@ pub(crate) async fn start(
         mut requests,
     } = pending;
     let (_, unattached) = attachment::pair();
-    let attached = attached.unwrap_or(unattached);
-    let open_stdin = plan.record.config.open_stdin;
     let (size, early) = before_start(&mut requests);
-    let client = Client {
-        attached,
+    let mut client = Some(Client {
+        attached: attached.unwrap_or(unattached),
         requests,
         early,
-        open_stdin,
-    };
-    match boot(&plan, &around, client, size, timing).await {
-        Ok((machine, session)) => Ok(Running {
-            plan,
-            machine,
-            session,
-        }),
-        Err(error) => Err((plan, error)),
+        open_stdin: plan.record.config.open_stdin,
+    });
+    let mut origins = origins(&plan, &around);
+    loop {
+        let origin = origins.pop().unwrap_or(Origin::Boot);
+        let template = match &origin {
+            Origin::Template(template) => Some(template.key.clone()),
+            Origin::Boot => None,
+        };
+        let attempt = Attempt {
+            plan: &plan,
+            around: &around,
+            sockets: Sockets::below(&around.shelf.runtime(&plan.record.id)),
+            size,
+        };
+        match attempt.run(origin, &mut client, timing).await {
+            Ok((machine, session)) => {
+                return Ok(Running {
+                    plan,
+                    machine,
+                    session,
+                });
+            }
+            Err(error) => match template.filter(|_| error.may_be_the_machine_s()) {
+                Some(key) => {
+                    tracing::warn!(key, %error, "a template did not come to life; it is removed");
+                    if let Some(templates) = &around.templates {
+                        templates.discard(&key);
+                    }
+                    attempt.clean_up();
+                }
+                None => return Err((plan, error)),
+            },
+        }
     }
+}
+
+/// What a machine starts from.
+#[derive(Debug)]
+enum Origin {
+    Template(Template),
+    Boot,
+}
+
+/// What a container can start from, the nearest last.
+fn origins(plan: &Plan, around: &Surroundings<'_>) -> Vec<Origin> {
+    let mut origins = vec![Origin::Boot];
+    if let (Some(templates), Some(keys)) = (&around.templates, keys(plan, around)) {
+        let nearest = templates.find(&keys.image);
+        let found = nearest.or_else(|| templates.find(&keys.machine));
+        origins.extend(found.map(Origin::Template));
+    }
+    origins
+}
+
+fn keys(plan: &Plan, around: &Surroundings<'_>) -> Option<Keys> {
+    let inputs = MachineInputs {
+        programs: around.programs,
+        boot_args: &around.kernel.arguments,
+        shape: plan.shape,
+        layer: plan.layer,
+    };
+    let keys = Keys::of(inputs, plan.image.parts(), &plan.common());
+    keys.inspect_err(|error| tracing::debug!(%error, "no template can be named"))
+        .ok()
 }
 
 /// What came before there is anybody to pass it on to: the terminal's last size, and signals, which the process
@@ -116,125 +171,197 @@ pub(crate) fn unbound(runtime: &Path, name: &str) -> impl FnOnce(io::Error) -> E
     }
 }
 
-async fn boot(
-    plan: &Plan,
-    around: &Surroundings<'_>,
-    client: Client,
+/// One attempt to start a container.
+struct Attempt<'a> {
+    plan: &'a Plan,
+    around: &'a Surroundings<'a>,
+    sockets: Sockets,
     size: TtySize,
-    timing: &mut Timing,
-) -> Result<(Machine, Session), Error> {
-    let runtime = around.shelf.runtime(&plan.record.id);
-    let prepared = prepare(plan, around, &runtime)?;
-    timing.step("disk");
-    let machine = Machine::start(prepared.launch).await?;
-    record(plan, &machine)?;
-    timing.step("vmm spawn");
+}
 
-    let talk = async {
-        let (stream, _) = prepared
-            .listener
-            .accept()
-            .await
-            .map_err(SessionError::Lost)?;
-        timing.step("boot");
+impl Attempt<'_> {
+    /// Starts the machine and its process. Nothing runs when it fails, and whoever was to be the process's client still is.
+    async fn run(
+        &self,
+        origin: Origin,
+        client: &mut Option<Client>,
+        timing: &mut Timing,
+    ) -> Result<(Machine, Session), Error> {
+        let (template, kind) = match origin {
+            Origin::Boot => (None, None),
+            Origin::Template(template) => {
+                let kind = template.kind;
+                (Some(template), Some(kind))
+            }
+        };
+        let Prepared { launch, agent } = prepare(self.plan, self.around, template, &self.sockets)?;
+        timing.step("disk");
+        let machine = Machine::start(launch).await?;
+        record(self.plan, &machine)?;
+        timing.step("vmm spawn");
+        let mut session = None;
+        let talk = self.talk(agent, kind, client, &mut session, timing);
+        let talked = self.watch(&machine, talk).await;
+        match (talked, session) {
+            (Ok(()), Some(session)) => {
+                self.sockets.remove_agent();
+                Ok((machine, session))
+            }
+            (talked, session) => {
+                if let Some(session) = session {
+                    *client = Some(session.into_client());
+                }
+                let error = talked.err().unwrap_or(Error::Interrupted);
+                let log = self.plan.held.directory().vmm_log();
+                let error = explain(error, &machine, &log, self.around.programs).await;
+                machine.kill();
+                machine.ended().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From a machine that comes up to a process in it, and to templates of what is on the way.
+    async fn talk(
+        &self,
+        agent: Option<UnixListener>,
+        kind: Option<Kind>,
+        client: &mut Option<Client>,
+        session: &mut Option<Session>,
+        timing: &mut Timing,
+    ) -> Result<(), Error> {
+        let stream = match agent {
+            Some(listener) => {
+                let (stream, _) = listener.accept().await.map_err(SessionError::Lost)?;
+                timing.step("boot");
+                stream
+            }
+            None => {
+                let stream = session::connect(&self.sockets.vsock).await?;
+                timing.step("restore");
+                stream
+            }
+        };
+        let (stream, is_configured) = self.make_templates(stream, kind, timing).await?;
         // Composed only now: the clock in it is the guest's.
-        let configure = plan.configure()?;
-        let mut session = Session::open(stream, configure, plan.start(size), client)?;
-        let times = session.started().await?;
+        let opening = match is_configured {
+            true => Opening::Adopt(self.plan.adopt()?),
+            false => Opening::Configure(self.plan.configure()?),
+        };
+        let client = client.take().ok_or(Error::Interrupted)?;
+        let start = self.plan.start(self.size);
+        let opened = session.insert(Session::open(stream, opening, start, client)?);
+        let times = opened.started().await?;
         timing.step("configure and exec");
-        timing.note("guest: kernel to agent", Duration::from_micros(times.main));
-        timing.note("guest: agent to connected", micros(times.main, times.ready));
+        if kind.is_none() {
+            timing.note("guest: kernel to agent", Duration::from_micros(times.main));
+            timing.note("guest: agent to connected", micros(times.main, times.ready));
+        }
         timing.note("guest: configure", micros(times.ready, times.configured));
         timing.note("guest: exec", micros(times.configured, times.started));
-        Ok::<_, Error>(session)
-    };
-    let log = plan.held.directory().vmm_log();
-    let session = tokio::select! {
-        biased;
-        () = around.kill.cancelled() => Err(Error::Interrupted),
-        session = talk => session,
-        ended = machine.ended() => Err(unbooted(&ended, &log, around.programs)),
-        () = tokio::time::sleep(PATIENCE) => {
-            Err(Error::Silent { after: PATIENCE, log: last_line(&log).unwrap_or_default() })
+        Ok(())
+    }
+
+    /// Makes the templates that are missing of a machine that is no clone of the nearest one; then it goes on like a clone of it.
+    /// Whether it is configured.
+    async fn make_templates(
+        &self,
+        mut stream: UnixStream,
+        kind: Option<Kind>,
+        timing: &mut Timing,
+    ) -> Result<(UnixStream, bool), Error> {
+        let around = self.around;
+        let keys = match kind {
+            Some(Kind::Image) => return Ok((stream, true)),
+            _ => around.templates.as_ref().zip(keys(self.plan, around)),
+        };
+        let Some((templates, keys)) = keys else {
+            return Ok((stream, false));
+        };
+        let mut subject = Subject {
+            key: keys.machine,
+            shape: self.plan.shape,
+            mounted: None,
+        };
+        if kind.is_none() && !templates.has(&subject.key) {
+            let Some(making) = begin(templates) else {
+                return Ok((stream, false));
+            };
+            session::hold(stream, None).await?;
+            self.make(making, subject.clone()).await?;
+            stream = session::connect(&self.sockets.vsock).await?;
+            timing.step("template of the machine");
         }
-    };
-    let session = match session {
-        Ok(session) => session,
-        Err(error) => {
-            let error = explain(error, &machine, &log, around.programs).await;
-            machine.kill();
-            machine.ended().await;
-            return Err(error);
+        let Some(making) = begin(templates) else {
+            return Ok((stream, false));
+        };
+        let record = &self.plan.record;
+        subject.key = keys.image;
+        subject.mounted = Some(Mounted {
+            image: record.image_id.clone(),
+            reference: record.config.image.clone(),
+            disk: self.plan.held.directory().disk(),
+        });
+        session::hold(stream, Some(self.plan.common())).await?;
+        self.make(making, subject).await?;
+        stream = session::connect(&self.sockets.vsock).await?;
+        timing.step("template of the image");
+        Ok((stream, true))
+    }
+
+    /// Makes one template. That it cannot be made is no reason not to start.
+    async fn make(&self, making: Making, subject: Subject) -> Result<(), Error> {
+        let api = self.sockets.api.clone();
+        let made = tokio::task::spawn_blocking(move || making.make(&api, &subject)).await;
+        match made {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error @ MakeError::Resume(_))) => Err(Error::Template(error.into())),
+            Ok(Err(error)) => {
+                let error = sentence(&error);
+                tracing::warn!(
+                    error,
+                    "no template was made; the next start will be as slow"
+                );
+                Ok(())
+            }
+            Err(error) => Err(Error::Template(error.into())),
         }
-    };
-    // One connection was all it was for; what is left of the directory is the machine's own socket.
-    let _ = fs::remove_file(prepared.listens_at);
-    Ok((machine, session))
+    }
+
+    /// Waits for something that a machine does, unless it ends, or takes too long, or nobody wants it any more.
+    async fn watch(
+        &self,
+        machine: &Machine,
+        what: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let log = self.plan.held.directory().vmm_log();
+        tokio::select! {
+            biased;
+            () = self.around.kill.cancelled() => Err(Error::Interrupted),
+            done = what => done,
+            ended = machine.ended() => Err(unbooted(&ended, &log, self.around.programs)),
+            () = tokio::time::sleep(PATIENCE) => {
+                Err(Error::Silent { after: PATIENCE, log: last_line(&log).unwrap_or_default() })
+            }
+        }
+    }
+
+    /// Takes away what was made for an attempt, for the next one.
+    fn clean_up(&self) {
+        self.sockets.remove();
+        let _ = fs::remove_file(self.plan.held.directory().disk());
+    }
+}
+
+fn begin(templates: &Templates) -> Option<Making> {
+    let begun = Making::begin(templates);
+    begun
+        .inspect_err(|error| tracing::warn!(%error, "no template can be made; the next start will be as slow"))
+        .ok()
 }
 
 fn micros(from: u64, to: u64) -> Duration {
     Duration::from_micros(to.saturating_sub(from))
-}
-
-/// Files and sockets for one machine.
-struct Prepared<'a> {
-    launch: Launch<'a>,
-    listener: UnixListener,
-    listens_at: PathBuf,
-}
-
-fn prepare<'a>(
-    plan: &Plan,
-    around: &Surroundings<'a>,
-    runtime: &Path,
-) -> Result<Prepared<'a>, Error> {
-    let directory = plan.held.directory();
-    disk::make(&around.templates, plan.layer, &directory.disk())?;
-    let name = format!("v_{PORT}");
-    let listens_at = runtime.join(&name);
-    let listener = UnixListener::bind(&listens_at).map_err(unbound(runtime, &name))?;
-    let vsock = HostPath::try_from(runtime.join("v").as_path())
-        .map_err(|_| Error::LongRuntime(runtime.to_owned()))?;
-    let disks = Disks {
-        image: plan.image.parts(),
-        writable: &directory.disk(),
-        kept: !plan.record.config.auto_remove,
-    };
-    let machine = MachineSpec {
-        shape: plan.shape,
-        boot_args: &around.kernel.arguments,
-        vsock,
-        kernel_log: std::env::var(KERNEL_LOG).ok().map(HostPath::from),
-    };
-    let (config, descriptors) = configuration(around.programs, machine, disks)?;
-    let path = directory.vmm_config();
-    let written = serde_json::to_vec_pretty(&config).map_err(io::Error::from);
-    written
-        .and_then(|json| fs::write(&path, json))
-        .map_err(Error::io("write", &path))?;
-    let log = directory.vmm_log();
-    let log = File::create(&log).map_err(Error::io("make", &log))?;
-    let metrics = directory.metrics();
-    let arguments = [
-        "--config-file",
-        &path.to_string_lossy(),
-        "--no-api",
-        "--metrics-path",
-        &metrics.to_string_lossy(),
-        "--id",
-        plan.record.id.short(),
-    ];
-    Ok(Prepared {
-        launch: Launch {
-            program: &around.programs.vmm,
-            arguments: arguments.map(str::to_owned).to_vec(),
-            descriptors,
-            log,
-            runtime: around.shelf.run(),
-        },
-        listener,
-        listens_at,
-    })
 }
 
 /// Says in the container's state which process is its machine.

@@ -5,12 +5,16 @@
 use std::io;
 
 use hull_agent_protocol::{
-    Configure, EngineEnd, Event, ExitStatus, Failure, FrameError, Start, Stdio, Stream, TtySize,
-    Violation,
+    Adopt, Configure, EngineEnd, Event, ExitStatus, Failure, FrameError, Start, Stdio, Stream,
+    TtySize, Violation,
 };
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+mod rest;
+
+pub(crate) use rest::{connect, hold};
 
 use crate::attachment::{self, Attached, Output, OutputStream, Receipt};
 
@@ -68,6 +72,15 @@ pub(crate) struct Client {
     pub(crate) open_stdin: bool,
 }
 
+/// How a machine becomes a container's.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// It has booted, or is as if it had.
+    Configure(Configure),
+    /// It was configured for any container like this one.
+    Adopt(Adopt),
+}
+
 /// A channel with its process.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -83,6 +96,9 @@ pub(crate) struct Session {
     /// Bytes that the client has not passed on yet.
     untaken: [(OutputStream, usize); 2],
     requests: mpsc::UnboundedReceiver<Request>,
+    /// As [`Client`] has them.
+    early: Vec<u8>,
+    open_stdin: bool,
     times: GuestTimes,
 }
 
@@ -97,7 +113,7 @@ impl Session {
     /// Takes over a new connection and queues everything up to the start: one round trip.
     pub(crate) fn open(
         stream: UnixStream,
-        configure: Configure,
+        opening: Opening,
         start: Start,
         client: Client,
     ) -> Result<Self, SessionError> {
@@ -105,10 +121,14 @@ impl Session {
         let open_stdin = client.open_stdin;
         let receives_input = matches!(start.stdio, Stdio::Pipes { stdin: true })
             || (open_stdin && matches!(start.stdio, Stdio::Terminal(_)));
-        end.configure(configure).map_err(SessionError::TooLong)?;
+        let opened = match opening {
+            Opening::Configure(configure) => end.configure(configure),
+            Opening::Adopt(adopt) => end.adopt(adopt),
+        };
+        opened.map_err(SessionError::TooLong)?;
         end.start(start).map_err(SessionError::TooLong)?;
-        for signal in client.early {
-            end.signal(signal);
+        for signal in &client.early {
+            end.signal(*signal);
         }
         Ok(Self {
             stream,
@@ -120,8 +140,20 @@ impl Session {
             receives_receipts: true,
             untaken: [(OutputStream::Stdout, 0), (OutputStream::Stderr, 0)],
             requests: client.requests,
+            early: client.early,
+            open_stdin,
             times: GuestTimes::default(),
         })
+    }
+
+    /// The client of a process that never started.
+    pub(crate) fn into_client(self) -> Client {
+        Client {
+            attached: self.attached,
+            requests: self.requests,
+            early: self.early,
+            open_stdin: self.open_stdin,
+        }
     }
 
     /// Goes on until the process has started.
@@ -261,7 +293,8 @@ impl Session {
             return Ok(None);
         };
         let step = match event {
-            Event::Ready | Event::StdinRoom => Step::Nothing,
+            // It is not asked to hold the machine.
+            Event::Ready | Event::StdinRoom | Event::Held => Step::Nothing,
             Event::Configured {
                 main_us,
                 ready_us,

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 use hull_vm_api::config::{HostPath, Level};
 use hull_vm_api::server::Limits;
 
@@ -12,12 +12,13 @@ use crate::sandbox::seccomp::Level as Filter;
 /// Run one microVM in this process.
 #[derive(Debug, Parser)]
 #[command(name = "hull-vmm", version, args_conflicts_with_subcommands = true)]
+#[command(group(ArgGroup::new("source").args(["config_file", "load_file"])))]
 pub struct Args {
     /// Something else than to run a microVM
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Serve the API at this Unix socket; without --config-file the microVM waits for its start there, and if no socket is named
+    /// Serve the API at this Unix socket; without --config-file or --load-file the microVM waits for its start there, and if no socket is named
     /// either, at /run/firecracker.socket
     #[arg(long, value_name = "PATH")]
     pub api_sock: Option<HostPath>,
@@ -26,8 +27,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub config_file: Option<HostPath>,
 
-    /// Serve no API; the configuration file is all there is
-    #[arg(long, requires = "config_file", conflicts_with = "api_sock")]
+    /// Body of a request to /snapshot/load, in JSON; the microVM goes on from that snapshot at once
+    #[arg(long, value_name = "FILE", conflicts_with = "config_file")]
+    pub load_file: Option<HostPath>,
+
+    /// Serve no API; the file is all there is
+    #[arg(long, requires = "source", conflicts_with = "api_sock")]
     pub no_api: bool,
 
     /// Contents of the metadata service at first: a JSON object
@@ -144,7 +149,8 @@ impl Args {
     /// The API's socket, if there is to be one: a machine that starts from a file has none unless it was named.
     #[must_use]
     pub fn api(&self) -> Option<HostPath> {
-        let default = || self.config_file.is_none().then(|| DEFAULT_API.into());
+        let waits = self.config_file.is_none() && self.load_file.is_none();
+        let default = || waits.then(|| DEFAULT_API.into());
         self.api_sock.clone().or_else(default)
     }
 

@@ -38,6 +38,9 @@ pub enum StartError {
         /// Bytes.
         most: u64,
     },
+    /// The file that names a snapshot.
+    #[error("--load-file is no body of a request to /snapshot/load")]
+    LoadFile(#[source] serde_json::Error),
     /// The metadata's file.
     #[error("--metadata is no JSON object")]
     Metadata(#[source] serde_json::Error),
@@ -221,6 +224,7 @@ impl StartError {
             | Self::Refused(..)
             | Self::ConfigFile(_)
             | Self::LongFile { .. }
+            | Self::LoadFile(_)
             | Self::Metadata(_)
             | Self::MetadataLimit(_)
             | Self::Config(_)

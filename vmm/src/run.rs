@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hull_vm_api::config::{HostPath, Logger, Metrics};
+use hull_vm_api::request::SnapshotLoad;
 use hull_vm_api::server::Limits;
 use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Request, VmConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -175,6 +176,7 @@ fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, Star
     };
     let mut outside = Outside::new(signals, lifeline);
     let config = configuration(args, &opener)?;
+    let load = load(args, &opener)?;
     let metadata = metadata(args, &opener)?;
     let logger = start_log(args, config.as_ref(), &opener)?;
     let metrics = metrics(args, config.as_ref(), &opener)?;
@@ -191,9 +193,10 @@ fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, Star
         }
         None => None,
     };
-    let plan = match config {
-        Some(config) => Plan::Config(Box::new(config), metadata),
-        None => Plan::Api(Box::new(builder(args, &metadata)?)),
+    let plan = match (config, load) {
+        (Some(config), _) => Plan::Config(Box::new(config), metadata),
+        (None, Some(load)) => Plan::Snapshot(Box::new(load), metadata),
+        (None, None) => Plan::Api(Box::new(builder(args, &metadata)?)),
     };
     // The longest answers hold metadata, or a configuration; as a text in JSON they can be several times as long.
     let longest = (MAX_CONFIG_BYTES + metadata_limit(args)).saturating_mul(8);
@@ -239,6 +242,16 @@ fn configuration(args: &Args, opener: &Opener) -> Result<Option<VmConfig>, Start
     let config = VmConfig::parse(&json)?;
     memory::check(&config.machine_config)?;
     Ok(Some(config))
+}
+
+/// The snapshot to go on from, if the command line names one.
+fn load(args: &Args, opener: &Opener) -> Result<Option<SnapshotLoad>, StartError> {
+    let Some(path) = &args.load_file else {
+        return Ok(None);
+    };
+    let json = contents("--load-file", path, MAX_CONFIG, opener)?;
+    let load = serde_json::from_slice(&json);
+    load.map(Some).map_err(StartError::LoadFile)
 }
 
 /// What the guest can ask for at first.

@@ -23,6 +23,19 @@ pub struct Configure {
     pub privileged: bool,
 }
 
+/// What makes a machine, configured for a container like this one, this container's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// Names and addresses, in place of those of `Configure`. A file that was empty there is not seen.
+    pub identity: Identity,
+    /// The time of day; `None` leaves the guest's clock alone.
+    pub clock: Option<Clock>,
+    /// Fresh random bytes for the kernel's pool, at most 512; empty leaves the pool alone.
+    pub entropy: Vec<u8>,
+    /// What the container may use of the machine.
+    pub limits: Limits,
+}
+
 /// Limits of the container's control group; `None` is no limit but the machine's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -53,6 +66,9 @@ pub struct Identity {
     pub hosts: String,
     /// The content of `/etc/resolv.conf`.
     pub resolv_conf: String,
+    /// The content of `/etc/machine-id`, without the end of its line: 32 hexadecimal digits. Mounted only where the image has
+    /// such a file.
+    pub machine_id: String,
 }
 
 /// A point in time, since 1970-01-01 UTC.

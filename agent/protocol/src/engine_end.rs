@@ -2,7 +2,7 @@
 //! protocol and the credit, so that a hostile agent can neither confuse nor flood the engine.
 
 use crate::VERSION;
-use crate::configure::Configure;
+use crate::configure::{Adopt, Configure};
 use crate::frame::{Frame, FrameError, MAX_DATA, decode, encode, encode_data};
 use crate::message::{FromAgent, Stream, ToAgent};
 use crate::outcome::{ExitStatus, Failure};
@@ -18,6 +18,7 @@ pub struct EngineEnd {
     outgoing: Vec<u8>,
     state: State,
     configure_pending: bool,
+    hold_pending: bool,
     start_pending: bool,
     stdin: SendWindow,
     stdout: ReceiveWindow,
@@ -41,7 +42,7 @@ enum State {
 pub enum Event<'a> {
     /// The agent is there and speaks this version.
     Ready,
-    /// The machine is configured. Times are microseconds since the guest's kernel started.
+    /// The machine is configured, or is another container's. Times are microseconds since the guest's kernel started.
     Configured {
         /// When the agent's `main` began.
         main_us: u64,
@@ -57,7 +58,9 @@ pub enum Event<'a> {
         /// When, in microseconds since the guest's kernel started.
         at_us: u64,
     },
-    /// `Configure` or `Start` failed. The last event of a channel.
+    /// The machine is at rest, and the agent waits for another channel. The last event of a channel.
+    Held,
+    /// A request failed. The last event of a channel.
     Failed(Failure),
     /// A piece of `Stdout` or `Stderr`. Call [`EngineEnd::consumed`] when it was passed on.
     Output(Stream, &'a [u8]),
@@ -130,6 +133,7 @@ impl EngineEnd {
             outgoing: Vec::new(),
             state: State::Greeting,
             configure_pending: false,
+            hold_pending: false,
             start_pending: false,
             stdin: SendWindow::new(Stream::Stdin.window()),
             stdout: ReceiveWindow::new(Stream::Stdout.window()),
@@ -147,6 +151,23 @@ impl EngineEnd {
         encode(&ToAgent::Configure(Box::new(configure)), &mut self.outgoing)?;
         self.configure_pending = true;
         Ok(())
+    }
+
+    /// Asks for a machine that was held to become a container's; the answer is [`Event::Configured`]. Need not wait for
+    /// [`Event::Ready`].
+    ///
+    /// # Errors
+    /// The request is larger than a message may be.
+    pub fn adopt(&mut self, adopt: Adopt) -> Result<(), FrameError> {
+        encode(&ToAgent::Adopt(Box::new(adopt)), &mut self.outgoing)?;
+        self.configure_pending = true;
+        Ok(())
+    }
+
+    /// Asks for the machine to be left at rest. Need not wait for [`Event::Ready`] or [`Event::Configured`].
+    pub fn hold(&mut self) {
+        self.queue_small(&ToAgent::Hold);
+        self.hold_pending = true;
     }
 
     /// Asks for the process to be started. Need not wait for [`Event::Configured`].
@@ -282,6 +303,13 @@ impl EngineEnd {
                     at_us,
                 })
             }
+            FromAgent::Held => {
+                let asked = self.hold_pending && !self.configure_pending;
+                self.expect(State::Idle, asked, "Held")?;
+                self.hold_pending = false;
+                self.state = State::Over;
+                Ok(Event::Held)
+            }
             FromAgent::Started { pid, at_us } => {
                 let asked = self.start_pending && !self.configure_pending;
                 self.expect(State::Idle, asked, "Started")?;
@@ -290,7 +318,7 @@ impl EngineEnd {
                 Ok(Event::Started { pid, at_us })
             }
             FromAgent::Failed(failure) => {
-                let asked = self.start_pending || self.configure_pending;
+                let asked = self.start_pending || self.configure_pending || self.hold_pending;
                 self.expect(State::Idle, asked, "Failed")?;
                 self.state = State::Over;
                 Ok(Event::Failed(failure))

@@ -17,7 +17,7 @@ mod start;
 mod window;
 
 pub use capability::{Capabilities, CapabilitySet, UnknownCapability};
-pub use configure::{Clock, Configure, CpuQuota, Identity, Limits, Root, Tmpfs, Volume};
+pub use configure::{Adopt, Clock, Configure, CpuQuota, Identity, Limits, Root, Tmpfs, Volume};
 pub use engine_end::{EngineEnd, Event, Violation};
 pub use frame::{
     Frame, FrameError, HEADER_LEN, MAX_DATA, Received, decode, encode, encode_data, header,
@@ -30,7 +30,7 @@ pub use window::{Overrun, ReceiveWindow, SendWindow};
 
 /// The version of everything in this crate. Engine and agent of one build always agree; a guest
 /// restored from an older template may not, which is what the handshake finds out.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The vsock port on which the agent listens in the guest, and to which it connects on the host.
 pub const PORT: u32 = 1024;

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::configure::Configure;
+use crate::configure::{Adopt, Configure};
 use crate::outcome::{ExitStatus, Failure};
 use crate::start::{Start, TtySize};
 
@@ -67,6 +67,12 @@ pub enum ToAgent {
     },
     /// Makes the machine ready for the container. Once per machine, before the first `Start`.
     Configure(Box<Configure>),
+    /// Makes a configured machine that was held another container's: all that two clones of it must not share. Before its first
+    /// `Start`.
+    Adopt(Box<Adopt>),
+    /// Leaves the machine at rest, so that clones can be made of it: the agent answers `Held`, closes this channel, and waits for
+    /// another one to be its control channel, as long as it takes. Before the first `Start`, on the control channel.
+    Hold,
     /// Starts the process of this channel. Once per channel.
     Start(Box<Start>),
     /// The engine has taken so many bytes of `Stdout` or `Stderr` off the channel's hands.
@@ -105,9 +111,9 @@ pub enum FromAgent {
         /// [`VERSION`](crate::VERSION) of the sender.
         version: u32,
     },
-    /// The answer to `Configure`.
+    /// The answer to `Configure`, and to `Adopt`.
     Configured {
-        /// When the agent's `main` began.
+        /// When the agent's `main` began; in a machine that was held, when the engine came back.
         main_us: u64,
         /// When the agent was connected to the engine.
         ready_us: u64,
@@ -122,7 +128,9 @@ pub enum FromAgent {
         /// When it was started.
         at_us: u64,
     },
-    /// The answer to a `Configure` or `Start` that could not be done. The channel is over.
+    /// The answer to `Hold`. Nothing follows but the end of the channel.
+    Held,
+    /// The answer to a request that could not be done. The channel is over.
     Failed(Failure),
     /// The process has taken so many bytes of `Stdin`.
     Credit {

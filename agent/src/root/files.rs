@@ -1,4 +1,4 @@
-//! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`: files of the agent, mounted over the
+//! `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf` and `/etc/machine-id`: files of the agent, mounted over the
 //! image's, so that the writable layer and a commit of it do not hold them.
 
 use std::os::fd::OwnedFd;
@@ -12,41 +12,65 @@ use super::inside;
 use crate::failure::{Explain, Result};
 use crate::places::Places;
 
+/// Mounts the files of an identity; one that is empty is not mounted.
 pub(super) fn mount_files(places: &Places, root: &OwnedFd, identity: &Identity) -> Result<()> {
-    let hostname = match identity.hostname.as_str() {
-        "" => String::new(),
-        name => format!("{name}\n"),
-    };
-    let files = [
-        ("hostname", hostname.as_str()),
-        ("hosts", &identity.hosts),
-        ("resolv.conf", &identity.resolv_conf),
-    ];
-    for (name, content) in files {
-        if !content.is_empty() {
-            let target = inside::file(root, &format!("etc/{name}"))?;
-            mount_file(places, name, content.as_bytes(), &target)
-                .explain(FailureKind::Mount, || format!("mount /etc/{name}"))?;
+    for (name, content) in contents(identity) {
+        if content.is_empty() {
+            continue;
+        }
+        let path = format!("etc/{name}");
+        let target = match name {
+            // Who looks for one takes the image's word for whether there is any.
+            MACHINE_ID => inside::find(root, &path)?,
+            _ => Some(inside::file(root, &path)?),
+        };
+        if let Some(target) = target {
+            let mounted =
+                write_file(places, name, &content).and_then(|()| mount(places, name, &target));
+            mounted.explain(FailureKind::Mount, || format!("mount /etc/{name}"))?;
         }
     }
     Ok(())
 }
 
-fn mount_file(
-    places: &Places,
-    name: &str,
-    mut content: &[u8],
-    target: &OwnedFd,
-) -> std::result::Result<(), Errno> {
-    let path = places.file(name);
+/// Gives the files of an identity, which are mounted, the contents of another.
+pub(crate) fn identify(places: &Places, identity: &Identity) -> Result<()> {
+    for (name, content) in contents(identity) {
+        write_file(places, name, &content)
+            .explain(FailureKind::System, || format!("write /etc/{name}"))?;
+    }
+    Ok(())
+}
+
+const MACHINE_ID: &str = "machine-id";
+
+fn contents(identity: &Identity) -> [(&'static str, String); 4] {
+    let line = |text: &str| match text {
+        "" => String::new(),
+        text => format!("{text}\n"),
+    };
+    [
+        ("hostname", line(&identity.hostname)),
+        ("hosts", identity.hosts.clone()),
+        ("resolv.conf", identity.resolv_conf.clone()),
+        (MACHINE_ID, line(&identity.machine_id)),
+    ]
+}
+
+fn write_file(places: &Places, name: &str, content: &str) -> std::result::Result<(), Errno> {
+    let mut content = content.as_bytes();
     let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = openat(CWD, &path, flags, Mode::from_raw_mode(0o644))?;
+    let file = openat(CWD, places.file(name), flags, Mode::from_raw_mode(0o644))?;
     while !content.is_empty() {
         let count = rustix::io::write(&file, content)?;
         content = content.get(count..).unwrap_or_default();
     }
+    Ok(())
+}
+
+fn mount(places: &Places, name: &str, target: &OwnedFd) -> std::result::Result<(), Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = open_tree(CWD, &path, flags)?;
+    let mount = open_tree(CWD, places.file(name), flags)?;
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&mount, "", target, "", empty)
 }

@@ -59,6 +59,11 @@ pub(super) fn file(root: &impl AsFd, path: &str) -> Result<OwnedFd> {
     open(root, &resolved.join("/"), OFlags::empty())?.ok_or_else(|| missing(path))
 }
 
+/// Opens the file `path`, if it is there.
+pub(super) fn find(root: &impl AsFd, path: &str) -> Result<Option<OwnedFd>> {
+    open(root, path, OFlags::empty())
+}
+
 /// Makes the directory `path` and its parents, unless it is there.
 pub(crate) fn make_directory(root: &impl AsFd, path: &str) -> Result<()> {
     directory(root, path).map(|_| ())

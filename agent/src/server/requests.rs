@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use hull_agent_protocol::{Failure, FailureKind, FromAgent, PORT, Place, Start, ToAgent};
+use hull_agent_protocol::{Adopt, Failure, FailureKind, FromAgent, PORT, Place, Start, ToAgent};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::{First, Server};
@@ -48,8 +48,10 @@ impl Server {
                 }
                 return;
             }
-            _ if channel.phase == Phase::Over => return,
+            _ if matches!(channel.phase, Phase::Over | Phase::Leaving) => return,
             ToAgent::Configure(configure) => self.configure(index, &configure),
+            ToAgent::Adopt(adopt) => self.adopt(index, &adopt),
+            ToAgent::Hold => self.hold(index),
             ToAgent::Start(start) => self.start(index, &start),
             // The channel has dealt with the others.
             _ => return,
@@ -76,21 +78,58 @@ impl Server {
         index: usize,
         configure: &hull_agent_protocol::Configure,
     ) -> Result<FromAgent> {
-        let control = self
-            .channels
-            .get(index)
-            .is_some_and(|channel| channel.control);
-        if !control || self.machine.root.is_some() {
+        if !self.is_control(index) || self.machine.root.is_some() {
             return Err(invalid(
                 "the machine is configured once, on the control channel",
             ));
         }
         self.configure_machine(configure)?;
-        Ok(FromAgent::Configured {
+        Ok(self.configured())
+    }
+
+    fn adopt(&mut self, index: usize, adopt: &Adopt) -> Result<FromAgent> {
+        let configured = self.machine.root.is_some() && self.first.is_none();
+        if !self.is_control(index) || !configured {
+            return Err(invalid(
+                "a machine is adopted when it is configured and nothing runs in it, on the control channel",
+            ));
+        }
+        self.adopt_machine(adopt)?;
+        Ok(self.configured())
+    }
+
+    /// The machine belongs to whoever is at the other end of its control channel.
+    fn configured(&mut self) -> FromAgent {
+        self.held = false;
+        FromAgent::Configured {
             main_us: self.times.main_us,
             ready_us: self.times.ready_us,
             at_us: time::since_boot_us(),
-        })
+        }
+    }
+
+    fn hold(&mut self, index: usize) -> Result<FromAgent> {
+        if !self.is_control(index) || self.first.is_some() || self.stopping.is_some() {
+            return Err(invalid(
+                "a machine is held before anything runs in it, on the control channel",
+            ));
+        }
+        if self.listener.is_none() {
+            let listener = (self.transport.listen)(PORT);
+            let listener =
+                listener.explain(FailureKind::System, || format!("listen on port {PORT}"))?;
+            self.listener = Some(listener);
+        }
+        self.held = true;
+        if let Some(channel) = self.channels.get_mut(index) {
+            channel.phase = Phase::Leaving;
+        }
+        Ok(FromAgent::Held)
+    }
+
+    fn is_control(&self, index: usize) -> bool {
+        let channel = self.channels.get(index);
+        channel.is_some_and(|channel| channel.control)
     }
 
     fn start(&mut self, index: usize, start: &Start) -> Result<FromAgent> {
@@ -115,6 +154,7 @@ impl Server {
             first: self.first.as_ref().map(|first| first.pidfd.as_fd()),
         };
         let spawned = spawn(&container, start)?;
+        self.held = false;
         let pid = spawned.pid;
         if matches!(start.place, Place::NewContainer { .. }) {
             let pidfd = pidfd_open(pid, PidfdFlags::empty())

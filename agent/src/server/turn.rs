@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Server;
+use super::{Server, Times};
 use crate::channel::{Channel, Phase};
 use crate::sys::{read, signal, time};
 
@@ -111,7 +111,22 @@ impl Server {
     fn accept(&mut self) {
         let listener = self.listener.as_ref();
         match listener.map(|listener| (self.transport.accept)(listener.as_fd())) {
-            Some(Ok(socket)) => self.channels.push(Channel::new(socket, false)),
+            Some(Ok(socket)) => {
+                let control = self.held;
+                if control {
+                    // Who comes back again has given up what he came back by before.
+                    for before in self.channels.iter_mut().filter(|before| before.control) {
+                        before.control = false;
+                        before.phase = Phase::Closed;
+                    }
+                    let now = time::since_boot_us();
+                    self.times = Times {
+                        main_us: now,
+                        ready_us: now,
+                    };
+                }
+                self.channels.push(Channel::new(socket, control));
+            }
             Some(Err(error)) => crate::log::warn(&format!("a connection was refused: {error}")),
             None => {}
         }

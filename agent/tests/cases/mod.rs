@@ -3,6 +3,7 @@
 mod environment;
 mod failures;
 mod lifecycle;
+mod rest;
 mod streams;
 
 /// Every test by name.
@@ -134,6 +135,22 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "environment::a_working_directory_is_made",
         environment::a_working_directory_is_made,
+    ),
+    (
+        "rest::a_machine_at_rest_is_configured_by_whoever_comes_back",
+        rest::a_machine_at_rest_is_configured_by_whoever_comes_back,
+    ),
+    (
+        "rest::a_configured_machine_gets_another_name_for_everything",
+        rest::a_configured_machine_gets_another_name_for_everything,
+    ),
+    (
+        "rest::an_image_without_a_machine_id_gets_none",
+        rest::an_image_without_a_machine_id_gets_none,
+    ),
+    (
+        "rest::a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured",
+        rest::a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured,
     ),
     (
         "failures::commands_fail_in_dockers_words",

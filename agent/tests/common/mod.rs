@@ -42,6 +42,8 @@ pub(crate) enum Note {
     Started(u32, u64),
     Output,
     StdinRoom,
+    /// The machine is at rest.
+    Held,
     Over(Outcome),
 }
 
@@ -107,6 +109,7 @@ impl Session {
             }
             Event::Started { pid, at_us } => return Some(Note::Started(pid, at_us)),
             Event::StdinRoom => return Some(Note::StdinRoom),
+            Event::Held => return Some(Note::Held),
             Event::Failed(failure) => return Some(Note::Over(Outcome::Failed(failure))),
             Event::Exited { status, .. } => return Some(Note::Over(Outcome::Exited(status))),
             Event::Output(stream, data) => {
@@ -165,6 +168,7 @@ pub(crate) fn configure(image: &str, writable: Option<&str>) -> Configure {
             hostname: "box".into(),
             hosts: "127.0.0.1 localhost\n".into(),
             resolv_conf: "nameserver 10.0.0.1\n".into(),
+            machine_id: "0123456789abcdef0123456789abcdef".into(),
         },
         clock: None,
         entropy: Vec::new(),

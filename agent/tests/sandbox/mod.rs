@@ -53,6 +53,9 @@ pub(crate) fn agent() -> ExitCode {
         .as_fd()
         .try_clone_to_owned()
         .expect("a control channel");
+    // Else the channel would stay open when the agent closes it.
+    let nothing = fs::File::open("/dev/null").unwrap();
+    rustix::stdio::dup2_stdin(nothing).unwrap();
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,

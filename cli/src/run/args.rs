@@ -118,6 +118,9 @@ pub(crate) struct Args {
         default_missing_value = "true"
     )]
     pub(crate) sig_proxy: bool,
+    /// Boot the microVM, instead of starting it as a clone of a template
+    #[arg(long)]
+    pub(crate) cold: bool,
     /// Show on standard error where the time went
     #[arg(long)]
     pub(crate) timing: bool,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use hull_engine::{Attachment, ContainerId, Engine, Error, Exit, WaitFor};
+use hull_engine::{Attachment, ContainerId, Engine, Error, Exit, Origin, WaitFor};
 
 use super::args::Args;
 use super::job;
@@ -83,7 +83,11 @@ impl<'a> Client<'a> {
     /// Starts the container; a signal before its process runs ends it.
     async fn start(&self, signals: &mut Signals) -> Result<hull_engine::Timing, Stopped> {
         let spinner = Spinner::start("starting the microVM");
-        let start = self.engine.start(self.id);
+        let origin = match self.args.cold {
+            true => Origin::Boot,
+            false => Origin::Nearest,
+        };
+        let start = self.engine.start(self.id, origin);
         tokio::pin!(start);
         let mut stopped = None;
         let started = loop {

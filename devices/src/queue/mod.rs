@@ -243,6 +243,30 @@ impl Virtqueue {
             .enable_notification(memory)
             .map_err(QueueError::Ring)
     }
+
+    /// How many buffers the driver has offered so far, whether or not they were taken; the count wraps around.
+    ///
+    /// # Errors
+    /// The ring is outside of the guest's memory.
+    pub fn offered(&self, memory: &GuestMemory) -> Result<u16, QueueError> {
+        let index = self.queue.avail_idx(memory, Ordering::Acquire);
+        index.map(|index| index.0).map_err(QueueError::Ring)
+    }
+
+    /// Asks the driver to notify when it offers more than it has, though buffers may be there that were not taken; the count of
+    /// [`Virtqueue::offered`] from before.
+    ///
+    /// # Errors
+    /// The ring is outside of the guest's memory.
+    pub fn listen_behind(&mut self, memory: &GuestMemory) -> Result<u16, QueueError> {
+        let offered = self.offered(memory)?;
+        let next = self.queue.next_avail();
+        // What is written for the driver is where the device would take the next buffer.
+        self.queue.set_next_avail(offered);
+        let enabled = self.queue.enable_notification(memory);
+        self.queue.set_next_avail(next);
+        enabled.map(|_| offered).map_err(QueueError::Ring)
+    }
 }
 
 /// Copies all descriptors of a chain. rust-vmm's iterator ends alike at the end of a chain and where one is broken; what

@@ -8,13 +8,13 @@ use super::dial::Dialer;
 use super::host::Host;
 use super::mux::Mux;
 use super::state::{VsockError, VsockState};
-use crate::QueueState;
 use crate::device::{
     DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice, read_space,
 };
 use crate::iov::Span;
 use crate::metrics::Metrics;
 use crate::worker::{Outcome, Worker};
+use crate::{GuestMemory, QueueError, QueueState, Virtqueue};
 
 /// To the guest.
 const RECEIVE: u16 = 0;
@@ -35,6 +35,8 @@ pub struct Vsock {
     mux: Mux,
     /// The guest must be told that its connections are gone.
     owes_reset: bool,
+    /// It was, and has not offered more event buffers than these since; see [`Vsock::is_heard`].
+    told: Option<u16>,
 }
 
 impl Vsock {
@@ -52,6 +54,7 @@ impl Vsock {
             worker: Worker::default(),
             mux: Mux::new(config.guest_cid, host),
             owes_reset: false,
+            told: None,
         })
     }
 
@@ -79,7 +82,7 @@ impl Vsock {
     fn turn(&mut self) -> Progress {
         let announced = self.announce();
         let transmitted = self.transmit();
-        let received = if self.mux.has_packets() {
+        let received = if self.mux.has_packets() && self.is_heard() {
             let mux = &mut self.mux;
             self.worker
                 .work(RECEIVE, |memory, chain| mux.give(memory, chain))
@@ -110,8 +113,10 @@ impl Vsock {
         if !self.owes_reset {
             return Progress::Done;
         }
+        // Before it is told: the driver may answer at once.
+        let offered = self.look_at_events(|queue, memory| queue.offered(memory));
         let owes = &mut self.owes_reset;
-        self.worker.work(EVENT, |memory, chain| {
+        let progress = self.worker.work(EVENT, |memory, chain| {
             if !*owes {
                 return Outcome::Later;
             }
@@ -124,7 +129,42 @@ impl Vsock {
                 }
                 _ => Outcome::Used(0),
             }
-        })
+        });
+        if !self.owes_reset && self.look_at_events(Virtqueue::listen_behind).is_some() {
+            self.told = offered;
+        }
+        progress
+    }
+
+    /// Whether packets may come: not between the news that all connections are gone and the driver's taking note of it, which it shows by
+    /// offering a buffer in place of the one with the news. Linux would take a connection that it hears of first for an old one.
+    fn is_heard(&mut self) -> bool {
+        let Some(offered) = self.told else {
+            return true;
+        };
+        match self.look_at_events(|queue, memory| queue.offered(memory)) {
+            Some(now) if now != offered => {
+                self.told = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What the event queue says; nothing if the device is stopped or lost.
+    fn look_at_events(
+        &mut self,
+        look: impl FnOnce(&mut Virtqueue, &GuestMemory) -> Result<u16, QueueError>,
+    ) -> Option<u16> {
+        let running = self.worker.running()?;
+        let queue = running.queues.get_mut(usize::from(EVENT))?;
+        match look(queue, running.memory) {
+            Ok(offered) => Some(offered),
+            Err(error) => {
+                let _ = running.give_up(EVENT, &error);
+                None
+            }
+        }
     }
 }
 
@@ -175,6 +215,7 @@ impl VirtioDevice for Vsock {
     fn reset(&mut self) {
         self.mux.reset();
         self.owes_reset = false;
+        self.told = None;
     }
 
     fn metrics(&self) -> Arc<dyn Metrics> {

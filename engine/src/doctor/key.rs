@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The host and the prober, as far as they decide what a probe finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Key {
+pub(crate) struct Key {
     kernel_release: String,
     kernel_version: String,
     processor: String,
@@ -19,7 +19,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn of_host(vmm: &Path) -> Self {
+    pub(crate) fn of_host(vmm: &Path) -> Self {
         let file = |path: &str| {
             fs::read_to_string(path)
                 .unwrap_or_default()

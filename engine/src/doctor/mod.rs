@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::Paths;
 
+pub(crate) use key::Key as HostKey;
 pub use profile::load_or_probe;
 
 /// What one check came to.

@@ -22,7 +22,7 @@ async fn start(home: &Home, engine: &Engine, config: ContainerConfig) -> (Contai
         agent.come_up().await;
         agent
     };
-    let (started, agent) = tokio::join!(engine.start(&id), come_up);
+    let (started, agent) = tokio::join!(engine.start(&id, Origin::Boot), come_up);
     started.unwrap();
     (id, agent)
 }
@@ -39,7 +39,7 @@ async fn a_container_lives_and_ends_in_docker_s_order() {
         agent.come_up().await;
         agent
     };
-    let (started, mut agent) = tokio::join!(engine.start(&id), come_up);
+    let (started, mut agent) = tokio::join!(engine.start(&id, Origin::Boot), come_up);
     assert!(
         started
             .unwrap()
@@ -47,7 +47,10 @@ async fn a_container_lives_and_ends_in_docker_s_order() {
             .iter()
             .any(|(name, _)| *name == "boot")
     );
-    assert!(engine.start(&id).await.is_err(), "it is started once");
+    assert!(
+        engine.start(&id, Origin::Boot).await.is_err(),
+        "it is started once"
+    );
     let listed = engine.list().unwrap();
     assert_eq!(listed[0].state.status, Status::Running);
     assert_eq!(listed[0].command, ["/bin/true"]);
@@ -106,7 +109,7 @@ async fn a_vmm_that_ends_at_once_is_quoted_and_nothing_is_left() {
     let home = Home::new().await;
     let engine = home.engine("echo 'hull-vmm: this is no kernel' >&2; exit 4");
     let id = engine.create(config("web")).await.unwrap().id;
-    let error = engine.start(&id).await.unwrap_err();
+    let error = engine.start(&id, Origin::Boot).await.unwrap_err();
     assert!(error.to_string().contains("this is no kernel"), "{error}");
     assert_eq!(error.exit_code(), 125);
     assert!(home.left().is_empty(), "{:?}", home.left());
@@ -156,7 +159,7 @@ async fn a_start_can_be_interrupted() {
         engine.kill(&id).unwrap();
         agent
     };
-    let (started, _agent) = tokio::join!(engine.start(&id), interrupt);
+    let (started, _agent) = tokio::join!(engine.start(&id, Origin::Boot), interrupt);
     assert!(matches!(started, Err(Error::Interrupted)));
     assert!(home.left().is_empty(), "{:?}", home.left());
 }
@@ -251,7 +254,7 @@ async fn a_stop_while_the_machine_boots_is_kept_for_the_process() {
         assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(15)));
         agent.exit(143).await;
     };
-    let (started, ()) = tokio::join!(engine.start(&id), obey);
+    let (started, ()) = tokio::join!(engine.start(&id, Origin::Boot), obey);
     started.unwrap();
     assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 143);
     // And what nobody has begun to start needs no stop.

@@ -1,22 +1,39 @@
-//! The configuration of a container's microVM.
+//! The configuration of a container's microVM, whether it boots or is a clone.
 //!
-//! Files are handed over as descriptors (`fd:NAME`), so that the VMM opens nothing itself.
+//! Files and sockets are handed over as descriptors (`fd:NAME`), so that the VMM opens nothing itself. A clone knows them by the same
+//! names as the machine that it is a clone of.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use hull_vm_api::VmConfig;
 use hull_vm_api::config::{
     BootSource, CacheType, Drive, Entropy, HostPath, MachineConfig, Serial, Vsock,
 };
+use hull_vm_api::request::{
+    DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, SnapshotLoad,
+};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use crate::Error;
 use crate::programs::Programs;
 use crate::spec::Shape;
+use crate::template::Template;
 
 /// The guest's address on the vsock; the host is 2.
 const GUEST_CID: u64 = 3;
+
+/// What the image's disk seems to have, in bytes, whatever the image: the guest of a template has been told of it. As much as EROFS
+/// can address.
+const IMAGE_DISK: u64 = 1 << 44;
+
+/// What a part of the image's disk is padded to.
+const BLOCK: u64 = 4096;
+
+/// The image's disk.
+const IMAGE: &str = "image";
 
 /// The files that become the guest's disks.
 #[derive(Clone, Copy, Debug)]
@@ -34,56 +51,87 @@ pub(crate) struct Disks<'a> {
 pub(crate) struct MachineSpec<'a> {
     pub(crate) shape: Shape,
     pub(crate) boot_args: &'a str,
-    /// Where the VMM listens for connections to the guest.
-    pub(crate) vsock: HostPath,
     /// A file for what the guest's kernel says, which makes the boot much slower.
     pub(crate) kernel_log: Option<HostPath>,
 }
 
 /// Descriptors that a machine inherits, by the names that its configuration has for them.
-type Descriptors = Vec<(String, OwnedFd)>;
+#[derive(Debug, Default)]
+pub(crate) struct Descriptors(Vec<(String, OwnedFd)>);
 
-/// Composes the configuration and opens what it needs.
-pub(crate) fn configuration(
+impl Descriptors {
+    /// A machine's descriptors, to begin with the socket where connections to the guest are asked for.
+    pub(crate) fn new(vsock: UnixListener) -> Self {
+        let mut descriptors = Self::default();
+        descriptors.give(VSOCK, vsock);
+        descriptors
+    }
+
+    /// Hands one over.
+    pub(crate) fn give(&mut self, name: &str, descriptor: impl Into<OwnedFd>) -> HostPath {
+        self.0.push((name.to_owned(), descriptor.into()));
+        HostPath::fd(name)
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<(String, OwnedFd)> {
+        self.0
+    }
+
+    fn open(&mut self, name: &str, path: &Path, writable: bool) -> Result<HostPath, Error> {
+        let file = File::options().read(true).write(writable).open(path);
+        Ok(self.give(name, file.map_err(Error::io("open", path))?))
+    }
+
+    /// The parts of the image's disk, and a hole behind them.
+    fn image(&mut self, parts: &[PathBuf]) -> Result<Vec<HostPath>, Error> {
+        let mut left = IMAGE_DISK;
+        let mut names = Vec::with_capacity(parts.len() + 1);
+        for (index, path) in parts.iter().enumerate() {
+            let file = File::open(path).map_err(Error::io("open", path))?;
+            let size = file.metadata().map_err(Error::io("look at", path))?.len();
+            let rest = left.checked_sub(size.next_multiple_of(BLOCK));
+            left = rest.ok_or_else(|| Error::LargeImage)?;
+            names.push(self.give(&format!("{IMAGE}{index}"), file));
+        }
+        if left > 0 {
+            let hole = memfd_create("hole", MemfdFlags::CLOEXEC)
+                .and_then(|hole| ftruncate(&hole, left).map(|()| hole));
+            let hole = hole.map_err(|errno| Error::io("make", "a hole in memory")(errno.into()))?;
+            names.push(self.give("hole", hole));
+        }
+        Ok(names)
+    }
+}
+
+/// The socket where connections to the guest are asked for.
+const VSOCK: &str = "vsock";
+
+/// The configuration of a machine that boots.
+pub(crate) fn boot(
     programs: &Programs,
     machine: MachineSpec<'_>,
     disks: Disks<'_>,
-) -> Result<(VmConfig, Descriptors), Error> {
-    let mut descriptors = Vec::new();
-    let mut hand_over = |name: String, path: &Path, writable: bool| {
-        let file = File::options().read(true).write(writable).open(path);
-        let file = file.map_err(Error::io("open", path))?;
-        let reference = HostPath::fd(&name);
-        descriptors.push((name, file.into()));
-        Ok::<_, Error>(reference)
-    };
+    descriptors: &mut Descriptors,
+) -> Result<VmConfig, Error> {
     let mut boot_args = machine.boot_args.to_owned();
     boot_args.push_str(match machine.kernel_log {
         Some(_) => " console=ttyS0 ignore_loglevel",
         None => " 8250.nr_uarts=0",
     });
     let boot_source = BootSource {
-        kernel_image_path: hand_over("kernel".to_owned(), &programs.kernel, false)?,
-        initrd_path: Some(hand_over(
-            "initramfs".to_owned(),
-            &programs.initramfs,
-            false,
-        )?),
+        kernel_image_path: descriptors.open("kernel", &programs.kernel, false)?,
+        initrd_path: Some(descriptors.open("initramfs", &programs.initramfs, false)?),
         boot_args: Some(boot_args),
     };
-    let mut image = Drive::new("image");
-    for (index, path) in disks.image.iter().enumerate() {
-        image
-            .parts
-            .push(hand_over(format!("image{index}"), path, false)?);
-    }
+    let mut image = Drive::new(IMAGE);
+    image.parts = descriptors.image(disks.image)?;
     image.is_read_only = true;
     let mut writable = Drive::new("writable");
-    writable.path_on_host = Some(hand_over("writable".to_owned(), disks.writable, true)?);
+    writable.path_on_host = Some(descriptors.open("writable", disks.writable, true)?);
     if disks.kept {
         writable.cache_type = CacheType::Writeback;
     }
-    let config = VmConfig {
+    Ok(VmConfig {
         drives: vec![image, writable],
         machine_config: MachineConfig {
             // At most 32: `Shape` sees to it.
@@ -91,13 +139,42 @@ pub(crate) fn configuration(
             mem_size_mib: machine.shape.memory_mib.max(MachineConfig::MIN_MEMORY_MIB),
             ..MachineConfig::default()
         },
-        vsock: Some(Vsock::new(GUEST_CID, machine.vsock)),
+        vsock: Some(Vsock::new(GUEST_CID, HostPath::fd(VSOCK))),
         entropy: Some(Entropy::default()),
         serial: machine.kernel_log.map(|path| Serial {
             serial_out_path: Some(path),
             ..Serial::default()
         }),
         ..VmConfig::new(boot_source)
-    };
-    Ok((config, descriptors))
+    })
+}
+
+/// What a machine that is a clone is loaded from.
+pub(crate) fn clone(
+    template: Template,
+    disks: Disks<'_>,
+    descriptors: &mut Descriptors,
+) -> Result<SnapshotLoad, Error> {
+    let parts = descriptors.image(disks.image)?;
+    descriptors.open("writable", disks.writable, true)?;
+    Ok(SnapshotLoad {
+        snapshot_path: descriptors.give("state", template.state),
+        mem_backend: MemoryBackend {
+            backend_type: MemoryBackendType::File,
+            backend_path: descriptors.give("memory", template.memory),
+        },
+        track_dirty_pages: false,
+        resume_vm: true,
+        network_overrides: Vec::new(),
+        vsock_override: None,
+        drive_overrides: vec![DriveOverride {
+            drive_id: IMAGE.to_owned(),
+            path_on_host: None,
+            parts,
+        }],
+        pmem_overrides: Vec::new(),
+        share_overrides: Vec::new(),
+        clock_realtime: false,
+        huge_pages: LoadHugePages::default(),
+    })
 }

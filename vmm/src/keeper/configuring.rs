@@ -1,6 +1,7 @@
 //! The microVM before its start: a configuration that grows by requests until one of them starts the machine.
 
 use hull_vm_api::config::{Logger, Metrics};
+use hull_vm_api::request::SnapshotLoad;
 use hull_vm_api::server::Call;
 use hull_vm_api::{Builder, Draft, Fault, Metadata, Reply, Request, Step, VmConfig};
 
@@ -58,9 +59,7 @@ impl Keeper<'_> {
             Ok(Step::Restore(load)) => {
                 let before = Box::new(builder.clone());
                 let (draft, metadata) = builder.clone().into_parts();
-                self.broker.grant(load.host_paths());
-                let start = self.start(Origin::Snapshot(load), draft, &metadata, false);
-                self.tell(&Order::Start(Box::new(start)))?;
+                self.order_restored(load, draft, &metadata, false)?;
                 return Ok(Some(Starting {
                     asked: Some((call, before)),
                     restores: true,
@@ -89,6 +88,22 @@ impl Keeper<'_> {
         self.broker.grant(config.host_paths());
         self.draft = draft.clone();
         let start = self.start(Origin::Boot(Box::new(config)), draft, metadata, only);
+        self.tell(&Order::Start(Box::new(start)))
+    }
+
+    /// Orders a machine that goes on from a snapshot; of the draft it has what is this process's.
+    ///
+    /// # Errors
+    /// If the machine's process is gone.
+    pub(super) fn order_restored(
+        &mut self,
+        load: Box<SnapshotLoad>,
+        draft: Draft,
+        metadata: &Metadata,
+        only: bool,
+    ) -> Result<(), Gone> {
+        self.broker.grant(load.host_paths());
+        let start = self.start(Origin::Snapshot(load), draft, metadata, only);
         self.tell(&Order::Start(Box::new(start)))
     }
 

@@ -24,6 +24,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use hull_vm_api::config::{Logger, Metrics};
+use hull_vm_api::request::SnapshotLoad;
 use hull_vm_api::server::Call;
 use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, Request, VmConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -75,6 +76,8 @@ pub(crate) struct Keeper<'a> {
 pub(crate) enum Plan {
     /// This machine, at once.
     Config(Box<VmConfig>, Metadata),
+    /// The one of this snapshot, at once.
+    Snapshot(Box<SnapshotLoad>, Metadata),
     /// What the API says.
     Api(Box<Builder>),
 }
@@ -129,6 +132,16 @@ impl Keeper<'_> {
                 Stage::Starting(Starting {
                     asked: None,
                     restores: false,
+                })
+            }
+            Plan::Snapshot(load, metadata) => {
+                let draft = Draft::default();
+                if let Err(gone) = self.order_restored(load, draft, &metadata, true) {
+                    return Ok(Err(gone));
+                }
+                Stage::Starting(Starting {
+                    asked: None,
+                    restores: true,
                 })
             }
         };

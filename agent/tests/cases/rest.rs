@@ -1,0 +1,92 @@
+//! A machine at rest: what an engine finds when it comes back to it, or to a clone of it.
+
+use std::fs;
+
+use hull_agent_protocol::{Adopt, ExitStatus, Failure, Identity, Limits};
+
+use crate::common::{Note, Outcome, start};
+use crate::sandbox::{Machine, finish};
+
+const SEEN: &str = "hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf /etc/machine-id";
+
+fn adopt() -> Adopt {
+    Adopt {
+        identity: Identity {
+            hostname: "clone".into(),
+            hosts: "127.0.0.1 clone\n".into(),
+            resolv_conf: "nameserver 10.0.0.2\n".into(),
+            machine_id: "fedcba9876543210fedcba9876543210".into(),
+        },
+        clock: None,
+        entropy: vec![7; 64],
+        limits: Limits::default(),
+    }
+}
+
+/// Leaves a machine at rest and comes back.
+fn hold(machine: &mut Machine) {
+    machine.session.end.hold();
+    while machine.session.next() != Note::Held {}
+    assert_eq!(machine.session.outcome(), Outcome::Gone);
+    machine.session = machine.another();
+}
+
+fn failure(machine: &mut Machine) -> Failure {
+    match machine.session.outcome() {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn a_machine_at_rest_is_configured_by_whoever_comes_back() {
+    let mut machine = Machine::new();
+    hold(&mut machine);
+    // Nothing was asked for on this one, which changes nothing.
+    machine.session = machine.another();
+    machine.session.end.configure(machine.configure()).unwrap();
+    machine.session.end.start(start(&["echo", "hi"])).unwrap();
+    let (stdout, stderr, outcome) = finish(&mut machine.session);
+    assert_eq!(outcome, Outcome::Exited(ExitStatus::Code(0)), "{stderr}");
+    assert_eq!(stdout, "hi\n");
+}
+
+pub(crate) fn a_configured_machine_gets_another_name_for_everything() {
+    let mut machine = Machine::new();
+    fs::write(machine.image().join("etc/machine-id"), "").unwrap();
+    machine.session.end.configure(machine.configure()).unwrap();
+    hold(&mut machine);
+    machine.session.end.adopt(adopt()).unwrap();
+    // It can be left at rest once more, under this name.
+    hold(&mut machine);
+    machine.session.end.adopt(adopt()).unwrap();
+    machine
+        .session
+        .end
+        .start(start(&["sh", "-c", SEEN]))
+        .unwrap();
+    let (stdout, stderr, outcome) = finish(&mut machine.session);
+    assert_eq!(outcome, Outcome::Exited(ExitStatus::Code(0)), "{stderr}");
+    let seen =
+        "clone\nclone\n127.0.0.1 clone\nnameserver 10.0.0.2\nfedcba9876543210fedcba9876543210\n";
+    assert_eq!(stdout, seen);
+}
+
+pub(crate) fn an_image_without_a_machine_id_gets_none() {
+    let mut machine = Machine::started(start(&["ls", "/etc/machine-id"]));
+    let (_, _, outcome) = finish(&mut machine.session);
+    assert_eq!(outcome, Outcome::Exited(ExitStatus::Code(1)));
+}
+
+pub(crate) fn a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured() {
+    let mut machine = Machine::new();
+    machine.session.end.adopt(adopt()).unwrap();
+    assert!(failure(&mut machine).message.contains("configured"));
+
+    let mut machine = Machine::started(start(&["sleep", "1000"]));
+    machine.session.started();
+    let mut other = machine.another();
+    other.end.hold();
+    assert!(
+        matches!(other.outcome(), Outcome::Failed(failure) if failure.message.contains("held"))
+    );
+}

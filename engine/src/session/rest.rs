@@ -1,0 +1,65 @@
+//! A machine at rest: leaving it, and coming back to it or to a clone of it.
+
+use std::io;
+use std::path::Path;
+
+use hull_agent_protocol::{Configure, EngineEnd, Event, PORT};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::SessionError;
+
+/// The longest answer of a VMM to `CONNECT` is `OK`, a number and the end of the line.
+const LONGEST_ANSWER: usize = 32;
+
+/// Has the agent at the other end let go of the engine, after it has configured the machine if that is asked for. Returns when the
+/// connection is closed: the guest has nothing more to do then.
+pub(crate) async fn hold(
+    mut stream: UnixStream,
+    configure: Option<Configure>,
+) -> Result<(), SessionError> {
+    let mut end = EngineEnd::new();
+    if let Some(configure) = configure {
+        end.configure(configure).map_err(SessionError::TooLong)?;
+    }
+    end.hold();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        while !end.outgoing().is_empty() {
+            let sent = stream.write(end.outgoing()).await;
+            end.sent(sent.map_err(SessionError::Lost)?);
+        }
+        let held = loop {
+            match end.event()? {
+                Some(Event::Held) => break true,
+                Some(Event::Failed(failure)) => return Err(SessionError::Refused(failure)),
+                Some(_) => {}
+                None => break false,
+            }
+        };
+        match stream.read(&mut buffer).await.map_err(SessionError::Lost)? {
+            0 if held => return Ok(()),
+            0 => return Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())),
+            count => end.received(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+/// Connects to the agent of a machine at rest, by the socket of its vsock device.
+pub(crate) async fn connect(socket: &Path) -> Result<UnixStream, SessionError> {
+    let dial = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        let request = format!("CONNECT {PORT}\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::with_capacity(LONGEST_ANSWER);
+        // No byte more: the agent's own come behind it.
+        while answer.last() != Some(&b'\n') && answer.len() < LONGEST_ANSWER {
+            answer.push(stream.read_u8().await?);
+        }
+        match answer.starts_with(b"OK ") {
+            true => Ok(stream),
+            false => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    };
+    dial.await.map_err(SessionError::Lost)
+}
