@@ -213,20 +213,34 @@ impl Channel {
         }
     }
 
+    /// Takes all output that is there, as far as there is credit for it.
+    pub(crate) fn pump_all(&mut self) {
+        while self.read_some() {}
+    }
+
     /// Returns whether there may be more at once.
     fn read_output(&mut self) -> bool {
-        let Some(process) = &mut self.process else {
-            return false;
-        };
-        let ended = process.ended.is_some();
+        let ended = self
+            .process
+            .as_ref()
+            .is_some_and(|process| process.ended.is_some());
         let before = self.outgoing.len();
-        let mut more = false;
-        for output in &mut process.outputs {
-            let progress = output.pump(&mut self.outgoing);
-            more |= progress == Progress::Sent;
-        }
+        let more = self.read_some();
         // A short read has emptied the stream; the next one would only find that out.
         more && (ended || self.outgoing.len() - before >= OUTGOING_FULL)
+    }
+
+    /// Reads each stream once; whether anything was there.
+    fn read_some(&mut self) -> bool {
+        let mut more = false;
+        for output in self
+            .process
+            .iter_mut()
+            .flat_map(|process| &mut process.outputs)
+        {
+            more |= output.pump(&mut self.outgoing) == Progress::Sent;
+        }
+        more
     }
 
     fn finish(&mut self) {

@@ -2,6 +2,7 @@
 
 mod child;
 mod credentials;
+mod identity;
 mod init;
 mod mounts;
 mod program;
@@ -9,6 +10,7 @@ mod spawn;
 mod stdio;
 mod streams;
 
+pub(crate) use identity::identify;
 pub(crate) use spawn::{Container, Spawned, spawn};
 pub(crate) use streams::{Input, Output, Progress};
 
@@ -74,6 +76,14 @@ impl Process {
             let _ = signal::send(self.pid, SIGKILL);
         } else {
             let _ = signal::send(self.pid, number);
+        }
+    }
+
+    /// Goes on over another channel, whose windows are new.
+    pub(crate) fn reattach(&mut self) {
+        self.input.reattach();
+        for output in &mut self.outputs {
+            output.reattach();
         }
     }
 

@@ -3,7 +3,7 @@
 mod requests;
 mod turn;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_agent_protocol::{Adopt, Configure, POWER_PORT};
 use rustix::process::{Pid, WaitOptions, wait};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, WaitOptions, wait};
 use crate::channel::{Channel, Phase};
 use crate::machine::cgroup::Cgroup;
 use crate::places::Places;
-use crate::process::Ended;
+use crate::process::{Ended, Process};
 use crate::root::Root;
 use crate::sys::{signal, time};
 
@@ -36,6 +36,8 @@ pub struct Server {
     first: Option<First>,
     /// The machine is at rest until the engine comes back, and asks for something.
     held: bool,
+    /// The process of the control channel that there was before, frozen.
+    resting: Option<Process>,
     stopping: Option<Stopping>,
     times: Times,
 }
@@ -102,6 +104,7 @@ impl Server {
             machine: Machine::default(),
             first: None,
             held: false,
+            resting: None,
             stopping: None,
             times: Times::default(),
         })
@@ -154,12 +157,10 @@ impl Server {
     }
 
     fn is_over(&mut self) -> bool {
-        let running = self.channels.iter().any(|channel| {
-            channel
-                .process
-                .as_ref()
-                .is_some_and(|process| process.ended.is_none())
-        });
+        let processes = self.channels.iter().filter_map(|c| c.process.as_ref());
+        let running = processes
+            .chain(&self.resting)
+            .any(|process| process.ended.is_none());
         let Some(stopping) = &mut self.stopping else {
             return false;
         };
@@ -189,16 +190,14 @@ impl Server {
                 deadline_us,
                 killed: false,
             });
+            self.thaw();
             self.signal_all(15);
         }
     }
 
     fn signal_all(&mut self, number: u8) {
-        for process in self
-            .channels
-            .iter_mut()
-            .filter_map(|channel| channel.process.as_mut())
-        {
+        let processes = self.channels.iter_mut().filter_map(|c| c.process.as_mut());
+        for process in processes.chain(&mut self.resting) {
             process.signal(number, &self.places);
         }
     }
@@ -211,6 +210,7 @@ impl Server {
                 self.first = None;
             }
             let processes = self.channels.iter_mut().filter_map(|c| c.process.as_mut());
+            let processes = processes.chain(&mut self.resting);
             if let Some(process) = processes.into_iter().find(|process| process.pid == pid) {
                 let exit = process.exit_status(status);
                 // Who ended well was not killed.
@@ -263,6 +263,13 @@ impl Server {
         });
     }
 
+    /// Lets frozen processes go on.
+    fn thaw(&self) {
+        if let Some(Err(error)) = self.machine.cgroup.as_ref().map(Cgroup::thaw) {
+            crate::log::warn(&format!("cannot let processes go on: {error}"));
+        }
+    }
+
     /// Makes the machine another container's.
     fn adopt_machine(&mut self, adopt: &Adopt) -> crate::failure::Result<()> {
         if let Some(clock) = adopt.clock {
@@ -272,6 +279,9 @@ impl Server {
         crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &adopt.limits)?;
         crate::root::identify(&self.places, &adopt.identity)?;
         let hostname = &adopt.identity.hostname;
+        if let Some(first) = &self.first {
+            crate::process::identify(&self.places, first.pidfd.as_fd(), hostname)?;
+        }
         self.machine.hostname.clone_from(hostname);
         Ok(())
     }

@@ -164,10 +164,17 @@ impl EngineEnd {
         Ok(())
     }
 
-    /// Asks for the machine to be left at rest. Need not wait for [`Event::Ready`] or [`Event::Configured`].
+    /// Asks for the machine to be left at rest, with or without a process. Need not wait for [`Event::Ready`] or
+    /// [`Event::Configured`].
     pub fn hold(&mut self) {
         self.queue_small(&ToAgent::Hold);
         self.hold_pending = true;
+    }
+
+    /// Asks for the process that ran when the machine was held; the answer is [`Event::Started`].
+    pub fn attach(&mut self) {
+        self.queue_small(&ToAgent::Attach);
+        self.start_pending = true;
     }
 
     /// Asks for the process to be started. Need not wait for [`Event::Configured`].
@@ -305,7 +312,12 @@ impl EngineEnd {
             }
             FromAgent::Held => {
                 let asked = self.hold_pending && !self.configure_pending;
-                self.expect(State::Idle, asked, "Held")?;
+                let running = self.state == State::Running;
+                self.expect(
+                    if running { State::Running } else { State::Idle },
+                    asked,
+                    "Held",
+                )?;
                 self.hold_pending = false;
                 self.state = State::Over;
                 Ok(Event::Held)
@@ -319,7 +331,12 @@ impl EngineEnd {
             }
             FromAgent::Failed(failure) => {
                 let asked = self.start_pending || self.configure_pending || self.hold_pending;
-                self.expect(State::Idle, asked, "Failed")?;
+                let running = self.state == State::Running && self.hold_pending;
+                self.expect(
+                    if running { State::Running } else { State::Idle },
+                    asked,
+                    "Failed",
+                )?;
                 self.state = State::Over;
                 Ok(Event::Failed(failure))
             }

@@ -67,12 +67,13 @@ pub enum ToAgent {
     },
     /// Makes the machine ready for the container. Once per machine, before the first `Start`.
     Configure(Box<Configure>),
-    /// Makes a configured machine that was held another container's: all that two clones of it must not share. Before its first
-    /// `Start`.
+    /// Makes a configured machine that was held another container's: all that two clones of it must not share.
     Adopt(Box<Adopt>),
-    /// Leaves the machine at rest, so that clones can be made of it: the agent answers `Held`, closes this channel, and waits for
-    /// another one to be its control channel, as long as it takes. Before the first `Start`, on the control channel.
+    /// Leaves the machine at rest, so that clones can be made of it: processes are frozen, what they wrote is sent, the agent answers
+    /// `Held`, closes this channel, and waits for another one to be its control channel, as long as it takes. On the control channel.
     Hold,
+    /// Goes on with the process that ran when the machine was held, on this channel; the answer is `Started`. All windows are new.
+    Attach,
     /// Starts the process of this channel. Once per channel.
     Start(Box<Start>),
     /// The engine has taken so many bytes of `Stdout` or `Stderr` off the channel's hands.

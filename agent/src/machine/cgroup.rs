@@ -6,13 +6,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hull_agent_protocol::{Failure, FailureKind, Limits};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, mkdirat, openat, seek, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use crate::failure::{Explain, Result};
 use crate::places::Places;
-use crate::sys::read;
+use crate::sys::{read, time};
 
 /// The group in which all processes of the container are.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub(crate) struct Cgroup {
 }
 
 const NAME: &str = "hull";
+
+/// How long processes may take until they stop: one may wait for a disk.
+const FREEZE_US: u64 = 10_000_000;
 
 /// The controllers that the container may use, if the kernel has them.
 const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
@@ -89,6 +93,50 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Stops every process of the container; returns when none runs any more.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        let froze = self.freeze_all();
+        if froze.is_err() {
+            let _ = self.thaw();
+        }
+        froze.explain(FailureKind::System, || {
+            "stop the container's processes".into()
+        })
+    }
+
+    fn freeze_all(&self) -> std::result::Result<(), Errno> {
+        write_small(&self.directory, "cgroup.freeze", "1")?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let events = openat(&self.directory, "cgroup.events", flags, Mode::empty())?;
+        let until = time::since_boot_us() + FREEZE_US;
+        loop {
+            let mut content = Vec::new();
+            seek(&events, SeekFrom::Start(0))?;
+            read::append(&events, &mut content, 4096)?;
+            if content
+                .split(|byte| *byte == b'\n')
+                .any(|line| line == b"frozen 1")
+            {
+                return Ok(());
+            }
+            let left = until.saturating_sub(time::since_boot_us());
+            if left == 0 {
+                return Err(Errno::TIMEDOUT);
+            }
+            // The kernel says when it has something new.
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left / 1_000_000).unwrap_or(0),
+                tv_nsec: i64::try_from(left % 1_000_000 * 1000).unwrap_or(0),
+            };
+            poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+        }
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) -> std::result::Result<(), Errno> {
+        write_small(&self.directory, "cgroup.freeze", "0")
     }
 
     /// Whether the kernel killed a process of the container for want of memory.

@@ -100,6 +100,11 @@ impl Input {
         }
     }
 
+    /// Goes on over another channel. What is pending is not counted there.
+    pub(super) fn reattach(&mut self) {
+        self.window = ReceiveWindow::new(Stream::Stdin.window());
+    }
+
     /// What to wait for until there is room; `None` when nothing is pending.
     pub(crate) fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         match &self.target {
@@ -186,6 +191,11 @@ impl Output {
     /// More than it was sent.
     pub(crate) fn credit(&mut self, bytes: u32) -> Result<(), Overrun> {
         self.window.credit(bytes)
+    }
+
+    /// Goes on over another channel.
+    pub(super) fn reattach(&mut self) {
+        self.window = SendWindow::new(self.stream.window());
     }
 
     /// What to wait for until there is output that may be sent.

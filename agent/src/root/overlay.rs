@@ -11,8 +11,8 @@ use crate::failure::{Explain, Result};
 use crate::places::Places;
 
 /// What goes to a disk that only guests ever mount. The engine has initialised all of it, so the
-/// kernel need not do so in the background.
-const EXT4_OPTIONS: &str = "noinit_itable,errors=remount-ro";
+/// kernel need not do so in the background; nor need it read all of its maps of blocks there, for most will never be used.
+const EXT4_OPTIONS: &str = "noinit_itable,no_prefetch_block_bitmaps,errors=remount-ro";
 
 /// A rename of a directory of the image is a note, not a copy of its content; so is a change of a
 /// file's owner or mode. Both trust what is on the writable disk, which nobody but this kernel

@@ -52,6 +52,7 @@ impl Server {
             ToAgent::Configure(configure) => self.configure(index, &configure),
             ToAgent::Adopt(adopt) => self.adopt(index, &adopt),
             ToAgent::Hold => self.hold(index),
+            ToAgent::Attach => self.attach(index),
             ToAgent::Start(start) => self.start(index, &start),
             // The channel has dealt with the others.
             _ => return,
@@ -88,8 +89,8 @@ impl Server {
     }
 
     fn adopt(&mut self, index: usize, adopt: &Adopt) -> Result<FromAgent> {
-        let configured = self.machine.root.is_some() && self.first.is_none();
-        if !self.is_control(index) || !configured {
+        let at_rest = self.first.is_none() || self.resting.is_some();
+        if !self.is_control(index) || self.machine.root.is_none() || !at_rest {
             return Err(invalid(
                 "a machine is adopted when it is configured and nothing runs in it, on the control channel",
             ));
@@ -109,10 +110,8 @@ impl Server {
     }
 
     fn hold(&mut self, index: usize) -> Result<FromAgent> {
-        if !self.is_control(index) || self.first.is_some() || self.stopping.is_some() {
-            return Err(invalid(
-                "a machine is held before anything runs in it, on the control channel",
-            ));
+        if !self.is_control(index) || self.stopping.is_some() || self.resting.is_some() {
+            return Err(invalid("a machine is held by its control channel"));
         }
         if self.listener.is_none() {
             let listener = (self.transport.listen)(PORT);
@@ -120,11 +119,42 @@ impl Server {
                 listener.explain(FailureKind::System, || format!("listen on port {PORT}"))?;
             self.listener = Some(listener);
         }
+        if self.first.is_some() {
+            let group = self.machine.cgroup.as_ref();
+            let group = group.ok_or_else(|| {
+                invalid(
+                    "this guest's kernel has no control groups (cgroup2), which freeze processes",
+                )
+            })?;
+            group.freeze()?;
+        }
+        // Else each clone would write the same to its disk, some seconds later.
+        rustix::fs::sync();
         self.held = true;
         if let Some(channel) = self.channels.get_mut(index) {
+            channel.pump_all();
             channel.phase = Phase::Leaving;
+            self.resting = channel.process.take();
         }
         Ok(FromAgent::Held)
+    }
+
+    fn attach(&mut self, index: usize) -> Result<FromAgent> {
+        let control = self.is_control(index);
+        let channel = self.channels.get_mut(index).filter(|_| control);
+        let (Some(channel), Some(mut process)) = (channel, self.resting.take()) else {
+            return Err(invalid("no process was held"));
+        };
+        process.reattach();
+        let pid = process.pid.as_raw_nonzero().get().cast_unsigned();
+        channel.process = Some(process);
+        channel.phase = Phase::Running;
+        self.held = false;
+        self.thaw();
+        Ok(FromAgent::Started {
+            pid,
+            at_us: time::since_boot_us(),
+        })
     }
 
     fn is_control(&self, index: usize) -> bool {

@@ -191,7 +191,7 @@ pub(crate) fn garbage_ends_the_channel() {
         // The agent's hello comes, and then nothing any more.
         let mut rest = Vec::new();
         let _ = socket.read_to_end(&mut rest);
-        assert_eq!(rest, [2, 0, 0, 0, 0, 0, 1], "after {bytes:?}");
+        assert_eq!(rest, [2, 0, 0, 0, 0, 0, 2], "after {bytes:?}");
     }
     machine
         .session

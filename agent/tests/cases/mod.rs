@@ -149,8 +149,12 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         rest::an_image_without_a_machine_id_gets_none,
     ),
     (
-        "rest::a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured",
-        rest::a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured,
+        "rest::a_machine_is_held_by_its_control_channel_and_adopted_at_rest",
+        rest::a_machine_is_held_by_its_control_channel_and_adopted_at_rest,
+    ),
+    (
+        "rest::a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under_another_name",
+        rest::a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under_another_name,
     ),
     (
         "failures::commands_fail_in_dockers_words",

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hull_agent_protocol::{Adopt, ExitStatus, Failure, Identity, Limits};
+use hull_agent_protocol::{Adopt, ExitStatus, Failure, Identity, Limits, Stdio};
 
 use crate::common::{Note, Outcome, start};
 use crate::sandbox::{Machine, finish};
@@ -77,7 +77,7 @@ pub(crate) fn an_image_without_a_machine_id_gets_none() {
     assert_eq!(outcome, Outcome::Exited(ExitStatus::Code(1)));
 }
 
-pub(crate) fn a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_configured() {
+pub(crate) fn a_machine_is_held_by_its_control_channel_and_adopted_at_rest() {
     let mut machine = Machine::new();
     machine.session.end.adopt(adopt()).unwrap();
     assert!(failure(&mut machine).message.contains("configured"));
@@ -89,4 +89,36 @@ pub(crate) fn a_machine_rests_before_its_process_runs_and_is_adopted_when_it_is_
     assert!(
         matches!(other.outcome(), Outcome::Failed(failure) if failure.message.contains("held"))
     );
+}
+
+pub(crate) fn a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under_another_name() {
+    let script = "hostname; read line; echo got $line; hostname; cat /proc/sys/kernel/random/boot_id; exit 5";
+    let mut begin = start(&["sh", "-c", script]);
+    begin.stdio = Stdio::Pipes { stdin: true };
+    let mut machine = Machine::started(begin);
+    machine.session.stdout_with("box");
+    let base = machine.base.path().to_owned();
+    let events = format!(
+        "/proc/{}/root{}/places/cgroup/hull/cgroup.events",
+        machine.agent.id(),
+        base.display()
+    );
+    let frozen = || fs::read_to_string(&events).unwrap().contains("frozen 1");
+    machine.session.end.hold();
+    while machine.session.next() != Note::Held {}
+    assert_eq!(machine.session.outcome(), Outcome::Gone);
+
+    assert!(frozen());
+    machine.session = machine.another();
+    machine.session.end.adopt(adopt()).unwrap();
+    machine.session.end.attach();
+    machine.session.started();
+    assert!(!frozen());
+    let _ = machine.session.end.stdin(b"on\n");
+    let (stdout, stderr, outcome) = finish(&mut machine.session);
+    assert_eq!(outcome, Outcome::Exited(ExitStatus::Code(5)), "{stderr}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[..2], ["got on", "clone"], "{stdout}");
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(lines[2].len() == 36 && lines[2] != own.trim(), "{stdout}");
 }
