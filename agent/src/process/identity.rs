@@ -1,62 +1,82 @@
 //! Another identity for a container that runs: its frozen processes find it when they go on.
 
+use std::cell::RefCell;
 use std::fmt::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::FailureKind;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use hull_agent_protocol::{Failure, FailureKind};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
-use rustix::process::{PidfdFlags, chroot, fchdir, getpid, pidfd_open};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::system::sethostname;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::failure::{Explain, Result};
 use crate::places::Places;
+use crate::sys::clone::{self, Clone, Memory};
 
 /// What Linux makes up once for each boot (random(4)); a clone did not boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Gives the container of the process `first` a host name and a boot id. The agent is in its namespaces for as long.
+/// What a child of the agent does in the container's namespaces: the agent itself could not find back to its own.
+struct Visit<'a> {
+    first: BorrowedFd<'a>,
+    hostname: &'a str,
+    /// A mount of the file with the boot id, which is attached nowhere yet.
+    boot_id: OwnedFd,
+    failure: RefCell<Option<Failure>>,
+}
+
+/// Gives the container of the process `first` a host name and a boot id.
 pub(crate) fn identify(places: &Places, first: BorrowedFd<'_>, hostname: &str) -> Result<()> {
-    let prepare = || -> std::result::Result<_, Errno> {
-        let path = places.file("boot-id");
+    let path = places.file("boot-id");
+    let mount = || -> std::result::Result<_, Errno> {
         let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         // Written into the file that is there, which may be mounted already.
         std::fs::write(&path, boot_id()?).map_err(io)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-        Ok((open_tree(CWD, &path, flags)?, root, own))
+        open_tree(CWD, &path, flags)
     };
-    let (file, root, own) = prepare().explain(FailureKind::System, || "make a boot id".into())?;
-    let namespaces =
-        ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
-    move_into_thread_name_spaces(first, namespaces)
-        .explain(FailureKind::System, || "enter the container".into())?;
-    let named = sethostname(hostname.as_bytes());
-    let mounted = move_mount(
-        &file,
-        "",
-        CWD,
-        BOOT_ID,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    );
-    // The kernel takes the topmost root of a namespace, which need not be the one that the agent had.
-    move_into_thread_name_spaces(own.as_fd(), namespaces)
-        .and_then(|()| fchdir(&root))
-        .and_then(|()| chroot("."))
-        .explain(FailureKind::System, || {
-            "come back from the container".into()
+    let visit = Visit {
+        first,
+        hostname,
+        boot_id: mount().explain(FailureKind::System, || "make a boot id".into())?,
+        failure: RefCell::new(None),
+    };
+    let how = Clone {
+        memory: Memory::Borrowed,
+        namespaces: 0,
+        cgroup: None,
+    };
+    // It has ended when this returns; the server's reaper takes it.
+    clone::spawn(&how, visitor, &visit)
+        .explain(FailureKind::System, || "start a process".into())?;
+    visit.failure.into_inner().map_or(Ok(()), Err)
+}
+
+fn visitor(visit: &Visit<'_>) -> i32 {
+    let result = visit.run();
+    let failed = result.is_err();
+    *visit.failure.borrow_mut() = result.err();
+    i32::from(failed)
+}
+
+impl Visit<'_> {
+    fn run(&self) -> Result<()> {
+        let namespaces =
+            ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+        move_into_thread_name_spaces(self.first, namespaces)
+            .explain(FailureKind::System, || "enter the container".into())?;
+        sethostname(self.hostname.as_bytes()).explain(FailureKind::System, || {
+            format!("set the host name {:?}", self.hostname)
         })?;
-    named.explain(FailureKind::System, || {
-        format!("set the host name {hostname:?}")
-    })?;
-    match mounted {
-        // A container that took its own /proc away.
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error).explain(FailureKind::Mount, || format!("mount {BOOT_ID}")),
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        match move_mount(&self.boot_id, "", CWD, BOOT_ID, flags) {
+            // A container that took its own /proc away.
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).explain(FailureKind::Mount, || format!("mount {BOOT_ID}")),
+        }
     }
 }
 
