@@ -277,8 +277,11 @@ impl Server {
         }
         crate::machine::add_entropy(&adopt.entropy)?;
         crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &adopt.limits)?;
-        crate::root::identify(&self.places, &adopt.identity)?;
-        let hostname = &adopt.identity.hostname;
+        let Some(identity) = &adopt.identity else {
+            return Ok(());
+        };
+        crate::root::identify(&self.places, identity)?;
+        let hostname = &identity.hostname;
         if let Some(first) = &self.first {
             crate::process::identify(&self.places, first.pidfd.as_fd(), hostname)?;
         }

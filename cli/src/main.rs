@@ -5,12 +5,18 @@
 
 mod context;
 mod doctor;
+mod fork;
 mod image;
 mod network;
+mod own;
+mod pause;
 mod ps;
+mod resume;
 mod rm;
 mod run;
+mod snapshot;
 mod stop;
+mod template;
 mod vm;
 
 use std::process::ExitCode;
@@ -30,6 +36,7 @@ use crate::context::Context;
         hull run --rm busybox echo hello      run a program in a microVM and remove it\n  \
         hull run -it --rm debian              a shell in a Debian image\n  \
         hull image pull docker.io/alpine      fetch an image\n  \
+        hull fork web -n 3                    three more of a running container, as it is now\n  \
         hull vm run --disk root.ext4          boot a plain microVM, without a container\n  \
         hull network create backend           make a network for microVMs\n  \
         hull doctor                           see whether this host can run microVMs"
@@ -45,6 +52,15 @@ enum Command {
     Ps(ps::Args),
     Rm(rm::Args),
     Stop(stop::Args),
+    Pause(pause::PauseArgs),
+    Unpause(pause::UnpauseArgs),
+    Suspend(pause::SuspendArgs),
+    Resume(resume::Args),
+    Snapshot(snapshot::Args),
+    Fork(fork::Args),
+    Template(template::Args),
+    #[command(hide = true)]
+    Own(own::Args),
     Image(image::Args),
     Pull(image::PullArgs),
     Images(image::LsArgs),
@@ -89,6 +105,14 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ps(args) => ps::run(args, &ctx).await,
         Command::Rm(args) => rm::run(args, &ctx).await,
         Command::Stop(args) => stop::run(args, &ctx).await,
+        Command::Pause(args) => pause::pause(args, &ctx).await,
+        Command::Unpause(args) => pause::unpause(args, &ctx).await,
+        Command::Suspend(args) => pause::suspend(args, &ctx).await,
+        Command::Resume(args) => resume::run(args, &ctx).await,
+        Command::Snapshot(args) => snapshot::run(args, &ctx).await,
+        Command::Fork(args) => fork::run(args, &ctx).await,
+        Command::Template(args) => template::run(args, &ctx).await,
+        Command::Own(args) => own::run(args, &ctx).await,
         Command::Image(args) => image::run(args.command, &ctx).await,
         Command::Pull(args) => image::run(image::Command::Pull(args), &ctx).await,
         Command::Images(args) => image::run(image::Command::Ls(args), &ctx).await,

@@ -36,7 +36,7 @@ enum Format {
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
     let engine = Engine::open(ctx.paths().clone())?;
     let mut containers = engine.list()?;
-    containers.retain(|one| args.all || one.state.status == Status::Running);
+    containers.retain(|one| args.all || is_up(one));
     let now = Timestamp::now();
     if args.quiet {
         for one in &containers {
@@ -125,10 +125,16 @@ fn command(one: &Listed, full: bool) -> String {
     format!("\"{short}…\"")
 }
 
+fn is_up(one: &Listed) -> bool {
+    matches!(one.state.status, Status::Running | Status::Paused)
+}
+
 fn state(one: &Listed) -> &'static str {
     match one.state.status {
         Status::Created => "created",
         Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Suspended => "suspended",
         Status::Exited => "exited",
     }
 }
@@ -138,6 +144,8 @@ fn status(one: &Listed, now: Timestamp) -> String {
     match one.state.status {
         Status::Created => "Created".to_owned(),
         Status::Running => format!("Up {}", since(one.state.started)),
+        Status::Paused => format!("Up {} (Paused)", since(one.state.started)),
+        Status::Suspended => format!("Suspended {} ago", since(one.state.finished)),
         Status::Exited => {
             let code = one.state.exit_code.unwrap_or_default();
             format!("Exited ({code}) {} ago", since(one.state.finished))

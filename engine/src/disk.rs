@@ -11,13 +11,15 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Counts up whenever a template made by an older Hull should not be used any more.
 const FORMAT: u32 = 2;
 
 /// A writable layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Layer {
     /// Bytes that the container can write at most. The file is sparse.
     pub(crate) size: u64,

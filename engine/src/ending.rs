@@ -12,11 +12,13 @@ use jiff::Timestamp;
 
 use crate::container::{Held, Shelf, Status};
 use crate::control::Control;
+use crate::errand::{self, Outcome};
 use crate::error::{Error, sentence};
 use crate::handle::{Exit, Handle, Phase};
 use crate::plan::Plan;
 use crate::running::{Running, epitaph};
 use crate::session::{ProcessEnd, Session, SessionError};
+use crate::suspended;
 use crate::vm::Machine;
 
 /// How long a guest may take to write its disk back and power off before it is ended.
@@ -32,21 +34,57 @@ pub(crate) async fn see_to_the_end(
     shelf: Shelf,
     handle: Arc<Handle>,
 ) {
+    let mut running = running;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = handle.kill.cancelled() => break Ended::Gone,
+            ended = running.session.ended() => break match ended {
+                Ok(end) => Ended::Process(end),
+                Err(error) => Ended::Broken(error),
+            },
+            _ = running.machine.ended() => break Ended::Gone,
+            Some(errand) = running.errands.recv() => {
+                let outcome = tokio::select! {
+                    biased;
+                    () = handle.kill.cancelled() => break Ended::Gone,
+                    outcome = errand::run(&mut running, errand) => outcome,
+                };
+                match outcome {
+                    Outcome::Runs => {}
+                    Outcome::Ended(end) => break Ended::Process(end),
+                    Outcome::Suspended => break Ended::Suspended,
+                    Outcome::Lost(why) => break Ended::Lost(why),
+                }
+            }
+        }
+    };
     let Running {
         plan,
         machine,
-        mut session,
+        session,
+        errands,
+        ..
     } = running;
-    let ended = tokio::select! {
-        biased;
-        () = handle.kill.cancelled() => None,
-        ended = session.ended() => Some(ended),
-        _ = machine.ended() => None,
-    };
+    drop(errands);
     let mut exit = match ended {
-        Some(Ok(end)) => plain(end),
-        Some(Err(error)) => broken(&error, &machine, &plan).await,
-        None => gone(&handle, &machine, &plan).await,
+        Ended::Process(end) => plain(end),
+        Ended::Broken(error) => broken(&error, &machine, &plan).await,
+        Ended::Gone => gone(&handle, &machine, &plan).await,
+        Ended::Lost(why) => killed(why),
+        Ended::Suspended => {
+            let written = plan.held.directory().state().and_then(|mut state| {
+                state.suspended(Timestamp::now());
+                plan.held.write_state(&state)
+            });
+            report(written, "the state of a container was not written");
+            drop((session, control));
+            let exit = Exit {
+                suspended: true,
+                ..killed(String::new())
+            };
+            return put_away(plan, &shelf, &handle, exit);
+        }
     };
     write_end(&plan.held, &exit);
     let machine_is_asked = exit.error.is_empty() && !plan.record.config.auto_remove;
@@ -70,14 +108,55 @@ pub(crate) async fn see_to_the_end(
     handle.phase.send_replace(Phase::Settled(exit));
 }
 
+/// How a container came to the end of this.
+enum Ended {
+    Process(ProcessEnd),
+    /// The channel to its agent broke.
+    Broken(SessionError),
+    /// Its machine is gone, or is to go.
+    Gone,
+    /// Its machine can no longer be talked to.
+    Lost(String),
+    /// Its machine is in files.
+    Suspended,
+}
+
+/// What is left of a container that will be resumed: all of it but its runtime files.
+fn put_away(plan: Plan, shelf: &Shelf, handle: &Handle, exit: Exit) {
+    let removed = shelf.remove_runtime(&plan.record.id);
+    report(removed, "files of a container were not removed");
+    drop(plan);
+    handle.phase.send_replace(Phase::Settled(exit));
+}
+
+/// The end of a container that does not end by itself.
+fn killed(error: String) -> Exit {
+    Exit {
+        code: KILLED,
+        oom_killed: false,
+        suspended: false,
+        metrics: None,
+        error,
+    }
+}
+
 /// A start that failed: as with Docker the container stays, never started, unless it was to be removed.
 pub(crate) fn never_started(plan: Plan, shelf: &Shelf, handle: &Handle, error: &Error) {
     let exit = Exit {
         code: error.exit_code(),
         oom_killed: false,
+        suspended: false,
         metrics: None,
         error: sentence(error),
     };
+    if suspended::is_sealed(plan.held.directory()) {
+        let written = plan.held.directory().state().and_then(|mut state| {
+            state.suspended(Timestamp::now());
+            plan.held.write_state(&state)
+        });
+        report(written, "the state of a container was not written");
+        return put_away(plan, shelf, handle, exit);
+    }
     // One that goes at once needs no state, for which there may be no room.
     if !plan.record.config.auto_remove {
         let written = plan.held.directory().state().and_then(|mut state| {
@@ -98,6 +177,7 @@ fn plain(end: ProcessEnd) -> Exit {
     Exit {
         code: end.status.code(),
         oom_killed: end.oom_killed,
+        suspended: false,
         metrics: None,
         error: String::new(),
     }
@@ -111,24 +191,13 @@ async fn broken(error: &SessionError, machine: &Machine, plan: &Plan) -> Exit {
             return died(machine, plan).await;
         }
     }
-    Exit {
-        code: KILLED,
-        oom_killed: false,
-        metrics: None,
-        error: sentence(error),
-    }
+    killed(sentence(error))
 }
 
 /// The machine was ended by request, or ended by itself.
 async fn gone(handle: &Handle, machine: &Machine, plan: &Plan) -> Exit {
     if handle.kill.is_cancelled() {
-        let error = "the microVM was ended on request".to_owned();
-        return Exit {
-            code: KILLED,
-            oom_killed: false,
-            metrics: None,
-            error,
-        };
+        return killed("the microVM was ended on request".to_owned());
     }
     died(machine, plan).await
 }
@@ -136,13 +205,7 @@ async fn gone(handle: &Handle, machine: &Machine, plan: &Plan) -> Exit {
 async fn died(machine: &Machine, plan: &Plan) -> Exit {
     let ended = machine.ended().await;
     let why = epitaph(&ended, &plan.held.directory().vmm_log());
-    let error = format!("the microVM ended under its container: {why}");
-    Exit {
-        code: KILLED,
-        oom_killed: false,
-        metrics: None,
-        error,
-    }
+    killed(format!("the microVM ended under its container: {why}"))
 }
 
 async fn power_off(session: Session, machine: &Machine, handle: &Handle) {

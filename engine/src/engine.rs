@@ -13,23 +13,26 @@ use std::time::Duration;
 use hull_agent_protocol::TtySize;
 use hull_image::{Store, Use};
 use rustix::process::Signal;
+use tokio_util::sync::CancellationToken;
 
 use crate::attachment::{self, Attachment};
 use crate::container::{self, ContainerConfig, ContainerId, Record, Removal, Shelf, State, Status};
 use crate::control::{self, Control};
 use crate::disk::Layer;
 use crate::doctor;
-use crate::handle::{Exit, Handle, Phase};
+use crate::errand::What;
+use crate::handle::{Exit, Handle, Pending, Phase};
 use crate::host::{Capacity, GuestKernel};
-use crate::plan::Plan;
+use crate::plan::{Past, Plan};
 use crate::prepare::KERNEL_LOG;
 use crate::programs::Programs;
 use crate::running::{self, Surroundings};
 use crate::session::Request;
+use crate::snapshot::{Snapshots, Taken};
 use crate::spec::{self, Shape};
 use crate::template::Templates;
 use crate::timing::Timing;
-use crate::{Error, Paths, ending, image};
+use crate::{Error, Paths, ending, image, suspended};
 
 /// Containers of one root directory.
 #[derive(Debug)]
@@ -66,6 +69,19 @@ pub struct Listed {
     pub config: ContainerConfig,
     /// What it does.
     pub state: State,
+}
+
+/// How a container that goes on from a snapshot differs from the one that the snapshot is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Its name; a random one otherwise.
+    pub name: Option<String>,
+    /// Whether it is removed at its end.
+    pub auto_remove: bool,
+    /// Its host name; its short id otherwise.
+    pub hostname: Option<String>,
+    /// More labels.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// What a machine may start from.
@@ -168,10 +184,145 @@ impl Engine {
             merged: merged?,
             shape,
             layer,
+            past: None,
         };
-        self.handles()
-            .insert(created.id.clone(), Arc::new(Handle::new(plan)));
+        self.insert(plan);
         Ok(created)
+    }
+
+    /// Makes a container that goes on from a snapshot of another one. Of its configuration only what `changes` says is another.
+    pub async fn create_from(&self, snapshot: &str, changes: Changes) -> Result<Created, Error> {
+        let (manifest, saved) = self.snapshots().open(snapshot)?;
+        if let Some(name) = &changes.name {
+            container::check_name(name)?;
+        }
+        let mut config = manifest.record.config.clone();
+        config.name.clone_from(&changes.name);
+        config.auto_remove = changes.auto_remove;
+        config.hostname = changes.hostname;
+        config.labels.extend(changes.labels);
+        let image = self.store.image(&manifest.record.image_id)?;
+        let defaults = image::defaults(image.config());
+        let mut merged = Err(spec::InvalidProcess::NoCommand(config.image.clone()));
+        let made = self.shelf.make(changes.name.as_deref(), |id, name| {
+            merged = spec::merge(&id, &defaults, &config);
+            Record {
+                id,
+                name,
+                config,
+                ..manifest.record
+            }
+        });
+        let made = made.map_err(Error::io("make a container in", self.paths.containers()))?;
+        let (held, record) = made.map_err(|taken| Error::NameTaken {
+            name: changes.name.unwrap_or_default(),
+            by: taken.0,
+        })?;
+        let created = Created {
+            id: record.id.clone(),
+            name: record.name.clone(),
+        };
+        self.insert(Plan {
+            held,
+            record,
+            image,
+            merged: merged?,
+            shape: manifest.shape,
+            layer: manifest.layer,
+            past: Some(Past {
+                saved,
+                anothers: true,
+            }),
+        });
+        Ok(created)
+    }
+
+    /// Takes a suspended container up again: it can be attached to, and started, as one that was just made.
+    pub async fn reopen(&self, id: &ContainerId) -> Result<(), Error> {
+        let directory = self.shelf.directory(id);
+        let read = |error| Error::io("read", directory.path())(error);
+        let (held, record, state) = match self.shelf.hold(id).map_err(read)? {
+            Some(found) => found,
+            None => return Err(Error::NotSuspended(id.short().to_owned())),
+        };
+        if state.status != Status::Suspended {
+            return Err(Error::NotSuspended(record.name));
+        }
+        let (past, shape, layer) = suspended::open(held.directory())?;
+        let image = self.store.image(&record.image_id)?;
+        let defaults = image::defaults(image.config());
+        let merged = spec::merge(&record.id, &defaults, &record.config)?;
+        self.insert(Plan {
+            held,
+            record,
+            image,
+            merged,
+            shape,
+            layer,
+            past: Some(past),
+        });
+        Ok(())
+    }
+
+    fn insert(&self, plan: Plan) {
+        let id = plan.record.id.clone();
+        self.handles().insert(id, Arc::new(Handle::new(plan)));
+    }
+
+    /// Has the owner of a running container, which may be another process, do something.
+    async fn errand(
+        &self,
+        id: &ContainerId,
+        what: What,
+        verb: &'static str,
+    ) -> Result<Duration, Error> {
+        let directory = self.shelf.directory(id);
+        let state = directory
+            .state()
+            .map_err(Error::io("read", directory.path()))?;
+        if !matches!(state.status, Status::Running | Status::Paused) {
+            return Err(Error::NotRunning(id.short().to_owned()));
+        }
+        let asked = control::ask(&self.shelf.runtime(id), control::Ask::Errand(what)).await;
+        asked.map_err(|error| Error::Refused {
+            container: id.short().to_owned(),
+            what: verb,
+            why: error.to_string(),
+        })
+    }
+
+    /// Lets the vCPUs of a container stand still.
+    pub async fn pause(&self, id: &ContainerId) -> Result<(), Error> {
+        self.errand(id, What::Pause, "paused").await.map(drop)
+    }
+
+    /// Lets them run again.
+    pub async fn unpause(&self, id: &ContainerId) -> Result<(), Error> {
+        self.errand(id, What::Unpause, "unpaused").await.map(drop)
+    }
+
+    /// Writes a container's machine to files, and ends it; [`Engine::reopen`] takes it up again.
+    pub async fn suspend(&self, id: &ContainerId) -> Result<(), Error> {
+        self.errand(id, What::Suspend, "suspended").await?;
+        self.released(id).await
+    }
+
+    /// Takes a snapshot of a running container, which goes on.
+    pub async fn snapshot(&self, id: &ContainerId, name: &str) -> Result<Taken, Error> {
+        let snapshots = self.snapshots();
+        let draft = snapshots.begin(name)?;
+        let what = What::Save(draft.path().to_owned());
+        let stood_still = self.errand(id, what, "saved").await?;
+        let directory = self.shelf.directory(id);
+        let subject = suspended::subject(&directory)?;
+        snapshots.publish(name, draft, subject)?;
+        Ok(Taken { stood_still })
+    }
+
+    /// Containers in files.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::at(self.paths.snapshots())
     }
 
     /// Connects a client to the streams of a container that was not started yet.
@@ -205,29 +356,23 @@ impl Engine {
             let runtime = running::make_runtime(&self.shelf, id)?;
             let control = Control::listen(&runtime, Arc::clone(&handle))
                 .map_err(running::unbound(&runtime, control::SOCKET))?;
-            let programs = self.programs.clone().map_or_else(Programs::find, Ok)?;
-            let profile = doctor::load_or_probe(&programs.vmm, self.paths.root()).await?;
-            let kernel = GuestKernel::of(&profile);
+            let (programs, kernel) = self.host().await?;
             let config = &pending.plan.record.config;
             let capacity = Capacity::measure(kernel.fast);
-            pending.plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
+            if pending.plan.past.is_none() {
+                pending.plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
+            }
             Ok::<_, Error>((control, programs, kernel))
         };
         let started = match ready.await {
             Ok((control, programs, kernel)) => {
                 timing.step("host profile");
-                let around = Surroundings {
-                    shelf: &self.shelf,
-                    layers: self.paths.layers(),
-                    templates: match origin {
-                        _ if std::env::var_os(KERNEL_LOG).is_some() => None,
-                        Origin::Boot => None,
-                        Origin::Nearest => Some(self.templates()),
-                    },
-                    programs: &programs,
-                    kernel: &kernel,
-                    kill: &handle.kill,
+                let templates = match origin {
+                    _ if std::env::var_os(KERNEL_LOG).is_some() => None,
+                    Origin::Boot => None,
+                    Origin::Nearest => Some(self.templates()),
                 };
+                let around = self.around(&programs, &kernel, &handle.kill, templates);
                 let started = running::start(pending, around, &mut timing).await;
                 started.map(|running| (running, control))
             }
@@ -244,6 +389,69 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// The parts of Hull, and how a guest's kernel is started on this host.
+    async fn host(&self) -> Result<(Programs, GuestKernel), Error> {
+        let programs = self.programs.clone().map_or_else(Programs::find, Ok)?;
+        let profile = doctor::load_or_probe(&programs.vmm, self.paths.root()).await?;
+        Ok((programs, GuestKernel::of(&profile)))
+    }
+
+    fn around<'a>(
+        &'a self,
+        programs: &'a Programs,
+        kernel: &'a GuestKernel,
+        kill: &'a CancellationToken,
+        templates: Option<Templates>,
+    ) -> Surroundings<'a> {
+        Surroundings {
+            shelf: &self.shelf,
+            layers: self.paths.layers(),
+            templates,
+            programs,
+            kernel,
+            kill,
+        }
+    }
+
+    /// Makes the templates that a container of this configuration would start from, as far as they are missing. Whether any were.
+    pub async fn build_templates(&self, config: ContainerConfig) -> Result<bool, Error> {
+        let id = self.create(config).await?.id;
+        let pending = lock(&self.handle(&id)?.pending).take();
+        self.handles().remove(&id);
+        let Some(Pending { mut plan, .. }) = pending else {
+            return Err(Error::NotFound(id.to_string()));
+        };
+        let build = async {
+            running::make_runtime(&self.shelf, &id)?;
+            let (programs, kernel) = self.host().await?;
+            let config = &plan.record.config;
+            let capacity = Capacity::measure(kernel.fast);
+            plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
+            let kill = CancellationToken::new();
+            let around = self.around(&programs, &kernel, &kill, Some(self.templates()));
+            running::build(&plan, &around, &mut Timing::start()).await
+        };
+        let built = build.await;
+        let path = plan.held.directory().path().to_owned();
+        let removed = self.shelf.remove(plan.held, &plan.record);
+        removed.map_err(Error::io("remove", path))?;
+        built
+    }
+
+    /// What a container was asked to be.
+    pub fn config(&self, id: &ContainerId) -> Result<ContainerConfig, Error> {
+        let directory = self.shelf.directory(id);
+        let record = directory.record();
+        let record = record.map_err(Error::io("read", directory.path()))?;
+        Ok(record.config)
+    }
+
+    /// Where the output of a container in the background goes.
+    #[must_use]
+    pub fn output_file(&self, id: &ContainerId) -> std::path::PathBuf {
+        self.shelf.directory(id).path().join("output.log")
     }
 
     /// The machines at rest that others start from.
@@ -323,7 +531,13 @@ impl Engine {
                 by: format!("container {}", record.name),
             })
         };
-        records.into_iter().filter_map(one).collect()
+        let snapshots = Snapshots::at(paths.snapshots()).list().unwrap_or_default();
+        let saved = snapshots.into_iter().filter_map(|one| {
+            let by = format!("snapshot {}", one.name);
+            let image = one.image_id.parse().ok()?;
+            Some(Use { image, by })
+        });
+        records.into_iter().filter_map(one).chain(saved).collect()
     }
 
     /// Finds a container by name, id, or the beginning of an id.
@@ -362,7 +576,7 @@ impl Engine {
             let status = directory.state().map(|state| state.status);
             if force {
                 self.end_by_force(id).await;
-            } else if !matches!(status, Ok(Status::Exited)) {
+            } else if !matches!(status, Ok(Status::Exited | Status::Suspended)) {
                 return Err(Error::Running(id.short().to_owned()));
             }
             self.released(id).await?;
@@ -378,7 +592,11 @@ impl Engine {
             (Ok(record), Ok(state)) => (record, state),
             (Err(error), _) | (_, Err(error)) => return Err(read(error)),
         };
-        if state.status != Status::Exited {
+        if !matches!(state.status, Status::Exited | Status::Suspended) {
+            if state.status == Status::Paused {
+                // Else nobody would hear it.
+                self.unpause(id).await?;
+            }
             let signal = control::Ask::Signal(record.stop_signal);
             let asked = control::ask(&self.shelf.runtime(id), signal).await;
             if asked.is_err() && state.status == Status::Created {

@@ -10,6 +10,7 @@ use crate::container::{ContainerId, InvalidName};
 use crate::disk::{DiskError, InvalidDisk};
 use crate::programs::MissingProgram;
 use crate::session::SessionError;
+use crate::snapshot::SnapshotError;
 use crate::spec::{InvalidProcess, InvalidSize};
 use crate::vm::MachineError;
 
@@ -91,6 +92,25 @@ pub enum Error {
     /// Somebody asked for the end of the container while it was being started.
     #[error("the start was interrupted")]
     Interrupted,
+    /// Something about a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The container's owner does not do what it was asked for.
+    #[error("container {container} cannot be {what}: {why}")]
+    Refused {
+        /// The container.
+        container: String,
+        /// What was asked.
+        what: &'static str,
+        /// What its owner says.
+        why: String,
+    },
+    /// The container does not run.
+    #[error("Container {0} is not running")]
+    NotRunning(String),
+    /// The container has no machine in files.
+    #[error("Container {0} is not suspended")]
+    NotSuspended(String),
     /// A machine that was saved for others to start from does not go on.
     #[error("the microVM cannot go on after a template was made of it")]
     Template(#[source] Box<dyn std::error::Error + Send + Sync>),

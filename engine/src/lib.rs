@@ -11,6 +11,7 @@ mod disk;
 pub mod doctor;
 mod ending;
 mod engine;
+mod errand;
 mod error;
 mod handle;
 mod host;
@@ -22,7 +23,9 @@ mod prepare;
 mod programs;
 mod running;
 mod session;
+pub mod snapshot;
 mod spec;
+mod suspended;
 pub mod template;
 #[cfg(test)]
 mod testing;
@@ -34,7 +37,7 @@ pub use container::{
     ContainerConfig, ContainerId, HostProcess, InvalidName, State, Status, Tmpfs, Ulimit,
 };
 pub use disk::{DiskError, InvalidDisk};
-pub use engine::{Created, Engine, Listed, Origin, WaitFor};
+pub use engine::{Changes, Created, Engine, Listed, Origin, WaitFor};
 pub use error::Error;
 pub use handle::Exit;
 pub use host::HostError;

@@ -106,6 +106,11 @@ impl Paths {
         self.root.join("layers")
     }
 
+    /// Containers in files.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
     /// Machines at rest, which others are clones of.
     pub(crate) fn templates(&self) -> PathBuf {
         self.root.join("templates")

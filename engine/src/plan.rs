@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::Error;
 use crate::container::{ContainerConfig, ContainerId, Held, Record};
 use crate::disk::Layer;
+use crate::prepare::Saved;
 use crate::spec::{Merged, Shape};
 
 /// Hexadecimal digits of a machine's id (machine-id(5)).
@@ -31,6 +32,16 @@ pub(crate) struct Plan {
     pub(crate) merged: Merged,
     pub(crate) shape: Shape,
     pub(crate) layer: Layer,
+    /// What its machine was when it was saved; one that was not starts from nothing.
+    pub(crate) past: Option<Past>,
+}
+
+/// A machine that was saved with its process.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) saved: Saved,
+    /// It was another container's, whose names and secrets this one is not to have.
+    pub(crate) anothers: bool,
 }
 
 impl Plan {
@@ -41,13 +52,13 @@ impl Plan {
     /// What makes the machine this container's machine.
     pub(crate) fn configure(&self) -> Result<Configure, Error> {
         let Adopt {
-            identity,
             clock,
             entropy,
             limits,
+            ..
         } = self.adopt()?;
         Ok(Configure {
-            identity,
+            identity: self.identity(),
             clock,
             entropy,
             limits,
@@ -58,7 +69,7 @@ impl Plan {
     /// The same for a machine that was configured with what this container has in common with others.
     pub(crate) fn adopt(&self) -> Result<Adopt, Error> {
         Ok(Adopt {
-            identity: identity(&self.merged.hostname, &self.record.id),
+            identity: Some(self.identity()),
             clock: Some(now()),
             entropy: entropy()?,
             limits: Limits {
@@ -70,6 +81,10 @@ impl Plan {
                 pids: None,
             },
         })
+    }
+
+    fn identity(&self) -> Identity {
+        identity(&self.merged.hostname, &self.record.id)
     }
 
     /// What all containers have in common that can be clones of one template: nobody's names, no secrets, no limits.

@@ -12,7 +12,6 @@ use tokio::net::UnixListener;
 
 use crate::plan::Plan;
 use crate::running::{Surroundings, unbound};
-use crate::template::Template;
 use crate::vm::{self, Descriptors, Disks, Launch, MachineSpec};
 use crate::{Error, disk};
 
@@ -23,6 +22,25 @@ pub(crate) const KERNEL_LOG: &str = "HULL_KERNEL_LOG";
 const VSOCK: &str = "v";
 /// That of the machine's API.
 const API: &str = "api";
+
+/// A machine in files, which are open.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) state: File,
+    pub(crate) memory: File,
+    pub(crate) disk: SavedDisk,
+}
+
+/// The writable disk of a machine in files.
+#[derive(Debug)]
+pub(crate) enum SavedDisk {
+    /// It has not been looked at, so that an empty one will do.
+    Empty,
+    /// It is to be copied.
+    Copy(File),
+    /// It is the container's own.
+    Own,
+}
 
 /// The sockets of a machine. They are made here, so that one can connect before it is there.
 #[derive(Debug)]
@@ -63,21 +81,21 @@ impl Sockets {
     }
 }
 
-/// Makes the disk, the sockets, and what the VMM reads; a clone's if there is a template.
+/// Makes the disk, the sockets, and what the VMM reads, for a machine that boots or one that was saved.
 pub(crate) fn prepare<'a>(
     plan: &Plan,
     around: &Surroundings<'a>,
-    template: Option<Template>,
+    saved: Option<Saved>,
     sockets: &Sockets,
 ) -> Result<Prepared<'a>, Error> {
     let directory = plan.held.directory();
     let runtime = around.shelf.runtime(&plan.record.id);
-    match template
-        .as_ref()
-        .and_then(|template| template.disk.as_ref())
-    {
-        Some(of) => disk::make_copy(of, &directory.disk())?,
-        None => disk::make(&around.layers, plan.layer, &directory.disk())?,
+    match saved.as_ref().map(|saved| &saved.disk) {
+        None | Some(SavedDisk::Empty) => {
+            disk::make(&around.layers, plan.layer, &directory.disk())?;
+        }
+        Some(SavedDisk::Copy(of)) => disk::make_copy(of, &directory.disk())?,
+        Some(SavedDisk::Own) => {}
     }
     let bind = |path: &Path, name| StdListener::bind(path).map_err(unbound(&runtime, name));
     let mut descriptors = Descriptors::new(bind(&sockets.vsock, VSOCK)?);
@@ -88,9 +106,9 @@ pub(crate) fn prepare<'a>(
         kept: !plan.record.config.auto_remove,
     };
     let path = directory.vmm_config();
-    let (source, agent) = match template {
-        Some(template) => {
-            let load = vm::clone(template, disks, &mut descriptors)?;
+    let (source, agent) = match saved {
+        Some(saved) => {
+            let load = vm::load(saved, disks, &mut descriptors)?;
             write(&path, &load)?;
             ("--load-file", None)
         }

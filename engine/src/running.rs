@@ -10,17 +10,20 @@ use hull_agent_protocol::TtySize;
 use hull_vm_api::ExitCause;
 use jiff::Timestamp;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment;
 use crate::container::{ContainerId, Shelf, Status};
+use crate::errand::Errand;
 use crate::error::{Error, sentence};
 use crate::handle::Pending;
 use crate::host::GuestKernel;
-use crate::plan::Plan;
+use crate::plan::{Past, Plan};
 use crate::prepare::{Prepared, Sockets, prepare};
 use crate::programs::Programs;
-use crate::session::{self, Client, Opening, Request, Session, SessionError};
+use crate::session::{self, Client, Opening, Process, Request, Session, SessionError};
+use crate::suspended;
 use crate::template::make::{MakeError, Making, Mounted, Subject};
 use crate::template::{Keys, Kind, MachineInputs, Template, Templates};
 use crate::timing::Timing;
@@ -36,6 +39,22 @@ pub(crate) struct Running {
     pub(crate) plan: Plan,
     pub(crate) machine: Machine,
     pub(crate) session: Session,
+    pub(crate) sockets: Sockets,
+    pub(crate) errands: UnboundedReceiver<Errand>,
+}
+
+impl Running {
+    /// Whether its vCPUs stand still because somebody wants that.
+    pub(crate) fn paused(&self) -> bool {
+        let state = self.plan.held.directory().state();
+        state.is_ok_and(|state| state.status == Status::Paused)
+    }
+
+    pub(crate) fn write_status(&self, status: Status) -> io::Result<()> {
+        let mut state = self.plan.held.directory().state()?;
+        state.status = status;
+        self.plan.held.write_state(&state)
+    }
 }
 
 /// What every start needs beside its plan.
@@ -59,9 +78,10 @@ pub(crate) async fn start(
     timing: &mut Timing,
 ) -> Result<Running, (Plan, Error)> {
     let Pending {
-        plan,
+        mut plan,
         attached,
         mut requests,
+        errands,
     } = pending;
     let (_, unattached) = attachment::pair();
     let (size, early) = before_start(&mut requests);
@@ -71,12 +91,15 @@ pub(crate) async fn start(
         early,
         open_stdin: plan.record.config.open_stdin,
     });
-    let mut origins = origins(&plan, &around);
+    let mut origins = match plan.past.take() {
+        Some(past) => vec![Origin::Past(past)],
+        None => origins(&plan, &around),
+    };
     loop {
         let origin = origins.pop().unwrap_or(Origin::Boot);
         let template = match &origin {
             Origin::Template(template) => Some(template.key.clone()),
-            Origin::Boot => None,
+            Origin::Past(_) | Origin::Boot => None,
         };
         let attempt = Attempt {
             plan: &plan,
@@ -85,11 +108,15 @@ pub(crate) async fn start(
             size,
         };
         match attempt.run(origin, &mut client, timing).await {
-            Ok((machine, session)) => {
+            Ok(None) => return Err((plan, Error::Interrupted)),
+            Ok(Some((machine, session))) => {
+                let sockets = attempt.sockets;
                 return Ok(Running {
                     plan,
                     machine,
                     session,
+                    sockets,
+                    errands,
                 });
             }
             Err(error) => match template.filter(|_| error.may_be_the_machine_s()) {
@@ -106,11 +133,43 @@ pub(crate) async fn start(
     }
 }
 
+/// Makes the templates of a container that are missing, without starting its process. Whether any were.
+pub(crate) async fn build(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    timing: &mut Timing,
+) -> Result<bool, Error> {
+    let origin = origins(plan, around).pop().unwrap_or(Origin::Boot);
+    if matches!(&origin, Origin::Template(template) if template.kind == Kind::Image) {
+        return Ok(false);
+    }
+    let attempt = Attempt {
+        plan,
+        around,
+        sockets: Sockets::below(&around.shelf.runtime(&plan.record.id)),
+        size: TtySize::default(),
+    };
+    attempt.run(origin, &mut None, timing).await?;
+    Ok(true)
+}
+
 /// What a machine starts from.
 #[derive(Debug)]
 enum Origin {
-    Template(Template),
     Boot,
+    Template(Template),
+    Past(Past),
+}
+
+/// How far a machine is when its agent can first be talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It has booted.
+    Boot,
+    /// It is a clone of a template.
+    Template(Kind),
+    /// It has a process, frozen, which is another container's, or this one's.
+    Past { anothers: bool },
 }
 
 /// What a container can start from, the nearest last.
@@ -138,9 +197,7 @@ fn keys(plan: &Plan, around: &Surroundings<'_>) -> Option<Keys> {
 
 /// What came before there is anybody to pass it on to: the terminal's last size, and signals, which the process
 /// gets as soon as it runs.
-fn before_start(
-    requests: &mut tokio::sync::mpsc::UnboundedReceiver<Request>,
-) -> (TtySize, Vec<u8>) {
+fn before_start(requests: &mut UnboundedReceiver<Request>) -> (TtySize, Vec<u8>) {
     let (mut size, mut signals) = (TtySize::default(), Vec::new());
     while let Ok(request) = requests.try_recv() {
         match request {
@@ -180,32 +237,47 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Starts the machine and its process. Nothing runs when it fails, and whoever was to be the process's client still is.
+    /// Starts the machine and, if it is to have a client, its process. Nothing runs when it fails, and whoever was to be the
+    /// process's client still is.
     async fn run(
         &self,
         origin: Origin,
         client: &mut Option<Client>,
         timing: &mut Timing,
-    ) -> Result<(Machine, Session), Error> {
-        let (template, kind) = match origin {
-            Origin::Boot => (None, None),
-            Origin::Template(template) => {
-                let kind = template.kind;
-                (Some(template), Some(kind))
-            }
+    ) -> Result<Option<(Machine, Session)>, Error> {
+        let (saved, reach) = match origin {
+            Origin::Boot => (None, Reach::Boot),
+            Origin::Template(template) => (Some(template.saved), Reach::Template(template.kind)),
+            Origin::Past(Past { saved, anothers }) => (Some(saved), Reach::Past { anothers }),
         };
-        let Prepared { launch, agent } = prepare(self.plan, self.around, template, &self.sockets)?;
+        let Prepared { launch, agent } = prepare(self.plan, self.around, saved, &self.sockets)?;
         timing.step("disk");
+        let directory = self.plan.held.directory();
+        let broken = match reach {
+            Reach::Past { anothers: false } => {
+                let broken = suspended::break_seal(directory);
+                Some(broken.map_err(Error::io("use", directory.suspended()))?)
+            }
+            _ => None,
+        };
         let machine = Machine::start(launch).await?;
         record(self.plan, &machine)?;
         timing.step("vmm spawn");
         let mut session = None;
-        let talk = self.talk(agent, kind, client, &mut session, timing);
+        let talk = self.talk(agent, reach, client, &mut session, timing);
         let talked = self.watch(&machine, talk).await;
         match (talked, session) {
             (Ok(()), Some(session)) => {
                 self.sockets.remove_agent();
-                Ok((machine, session))
+                if let Some(broken) = broken {
+                    broken.discard();
+                }
+                Ok(Some((machine, session)))
+            }
+            (Ok(()), None) => {
+                machine.kill();
+                machine.ended().await;
+                Ok(None)
             }
             (talked, session) => {
                 if let Some(session) = session {
@@ -215,7 +287,12 @@ impl Attempt<'_> {
                 let log = self.plan.held.directory().vmm_log();
                 let error = explain(error, &machine, &log, self.around.programs).await;
                 machine.kill();
-                machine.ended().await;
+                let ended = machine.ended().await;
+                if let Some(broken) = broken.filter(|_| never_ran(&ended))
+                    && let Err(error) = broken.mend()
+                {
+                    tracing::error!(%error, "a container cannot be resumed any more");
+                }
                 Err(error)
             }
         }
@@ -225,7 +302,7 @@ impl Attempt<'_> {
     async fn talk(
         &self,
         agent: Option<UnixListener>,
-        kind: Option<Kind>,
+        reach: Reach,
         client: &mut Option<Client>,
         session: &mut Option<Session>,
         timing: &mut Timing,
@@ -242,18 +319,30 @@ impl Attempt<'_> {
                 stream
             }
         };
-        let (stream, is_configured) = self.make_templates(stream, kind, timing).await?;
-        // Composed only now: the clock in it is the guest's.
-        let opening = match is_configured {
-            true => Opening::Adopt(self.plan.adopt()?),
-            false => Opening::Configure(self.plan.configure()?),
-        };
-        let client = client.take().ok_or(Error::Interrupted)?;
         let start = self.plan.start(self.size);
-        let opened = session.insert(Session::open(stream, opening, start, client)?);
+        // Composed as late as it can be: the clock in it is the guest's.
+        let (stream, opening, process) = match reach {
+            Reach::Past { anothers } => {
+                let mut adopt = self.plan.adopt()?;
+                adopt.identity.take_if(|_| !anothers);
+                (stream, Opening::Adopt(adopt), Process::Attach(start.stdio))
+            }
+            _ => {
+                let (stream, is_configured) = self.make_templates(stream, reach, timing).await?;
+                let opening = match is_configured {
+                    true => Opening::Adopt(self.plan.adopt()?),
+                    false => Opening::Configure(self.plan.configure()?),
+                };
+                (stream, opening, Process::Start(start))
+            }
+        };
+        let Some(client) = client.take() else {
+            return Ok(());
+        };
+        let opened = session.insert(Session::open(stream, opening, process, client)?);
         let times = opened.started().await?;
         timing.step("configure and exec");
-        if kind.is_none() {
+        if reach == Reach::Boot {
             timing.note("guest: kernel to agent", Duration::from_micros(times.main));
             timing.note("guest: agent to connected", micros(times.main, times.ready));
         }
@@ -267,12 +356,12 @@ impl Attempt<'_> {
     async fn make_templates(
         &self,
         mut stream: UnixStream,
-        kind: Option<Kind>,
+        reach: Reach,
         timing: &mut Timing,
     ) -> Result<(UnixStream, bool), Error> {
         let around = self.around;
-        let keys = match kind {
-            Some(Kind::Image) => return Ok((stream, true)),
+        let keys = match reach {
+            Reach::Template(Kind::Image) => return Ok((stream, true)),
             _ => around.templates.as_ref().zip(keys(self.plan, around)),
         };
         let Some((templates, keys)) = keys else {
@@ -283,7 +372,7 @@ impl Attempt<'_> {
             shape: self.plan.shape,
             mounted: None,
         };
-        if kind.is_none() && !templates.has(&subject.key) {
+        if reach == Reach::Boot && !templates.has(&subject.key) {
             let Some(making) = begin(templates) else {
                 return Ok((stream, false));
             };
@@ -369,12 +458,23 @@ fn record(plan: &Plan, machine: &Machine) -> Result<(), Error> {
     let directory = plan.held.directory();
     let write = || {
         let mut state = directory.state()?;
+        suspended::note(directory, plan.shape, plan.layer)?;
         state.status = Status::Running;
         state.vmm = Some(machine.process());
         state.started = Some(Timestamp::now());
         plan.held.write_state(&state)
     };
     write().map_err(Error::io("write the state in", directory.path()))
+}
+
+/// Whether a machine ended before its guest executed anything.
+fn never_ran(ended: &Ended) -> bool {
+    let status = ended.as_ref().as_ref().ok();
+    let cause = status.and_then(|status| ExitCause::from_code(status.code()?));
+    matches!(
+        cause,
+        Some(ExitCause::BadConfig | ExitCause::NoResource | ExitCause::NoKvm)
+    )
 }
 
 /// A machine that dies closes its connections a moment before it is gone: then its end is the error.

@@ -81,6 +81,23 @@ pub(crate) enum Opening {
     Adopt(Adopt),
 }
 
+/// What runs in a container's machine.
+#[derive(Debug)]
+pub(crate) enum Process {
+    Start(Start),
+    /// What ran when the machine was saved.
+    Attach(Stdio),
+}
+
+impl Process {
+    fn stdio(&self) -> Stdio {
+        match self {
+            Self::Start(start) => start.stdio,
+            Self::Attach(stdio) => *stdio,
+        }
+    }
+}
+
 /// A channel with its process.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -106,6 +123,7 @@ pub(crate) struct Session {
 enum Step {
     Nothing,
     Started,
+    Held,
     Ended(ProcessEnd),
 }
 
@@ -114,19 +132,28 @@ impl Session {
     pub(crate) fn open(
         stream: UnixStream,
         opening: Opening,
-        start: Start,
+        process: Process,
         client: Client,
     ) -> Result<Self, SessionError> {
         let mut end = EngineEnd::new();
         let open_stdin = client.open_stdin;
-        let receives_input = matches!(start.stdio, Stdio::Pipes { stdin: true })
-            || (open_stdin && matches!(start.stdio, Stdio::Terminal(_)));
+        let stdio = process.stdio();
+        let receives_input = matches!(stdio, Stdio::Pipes { stdin: true })
+            || (open_stdin && matches!(stdio, Stdio::Terminal(_)));
         let opened = match opening {
             Opening::Configure(configure) => end.configure(configure),
             Opening::Adopt(adopt) => end.adopt(adopt),
         };
         opened.map_err(SessionError::TooLong)?;
-        end.start(start).map_err(SessionError::TooLong)?;
+        match process {
+            Process::Start(start) => end.start(start).map_err(SessionError::TooLong)?,
+            Process::Attach(stdio) => {
+                end.attach();
+                if let Stdio::Terminal(size) = stdio {
+                    end.resize(size);
+                }
+            }
+        }
         for signal in &client.early {
             end.signal(*signal);
         }
@@ -162,9 +189,39 @@ impl Session {
             match self.step().await? {
                 Step::Started => return Ok(self.times),
                 // The agent cannot say so before it said that the process started.
-                Step::Nothing | Step::Ended(_) => {}
+                Step::Nothing | Step::Held | Step::Ended(_) => {}
             }
         }
+    }
+
+    /// Has the machine leave its process frozen, and the agent the engine. If the process ends first, how.
+    pub(crate) async fn hold(&mut self) -> Result<Option<ProcessEnd>, SessionError> {
+        self.end.hold();
+        loop {
+            match self.step().await? {
+                Step::Ended(end) => return Ok(Some(end)),
+                Step::Held => break,
+                Step::Nothing | Step::Started => {}
+            }
+        }
+        // The guest has nothing more to do for this connection when it is closed.
+        loop {
+            self.stream.readable().await.map_err(SessionError::Lost)?;
+            match self.stream.try_read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return Err(SessionError::Lost(io::ErrorKind::InvalidData.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(SessionError::Lost(error)),
+            }
+        }
+    }
+
+    /// Goes on with the frozen process, over another connection to its agent.
+    pub(crate) async fn attach(&mut self, stream: UnixStream) -> Result<(), SessionError> {
+        self.stream = stream;
+        self.end = EngineEnd::new();
+        self.end.attach();
+        self.started().await.map(drop)
     }
 
     /// Goes on until the process has ended and all of its output was queued for the client.
@@ -293,8 +350,8 @@ impl Session {
             return Ok(None);
         };
         let step = match event {
-            // It is not asked to hold the machine.
-            Event::Ready | Event::StdinRoom | Event::Held => Step::Nothing,
+            Event::Ready | Event::StdinRoom => Step::Nothing,
+            Event::Held => Step::Held,
             Event::Configured {
                 main_us,
                 ready_us,

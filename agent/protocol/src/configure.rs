@@ -26,8 +26,9 @@ pub struct Configure {
 /// What makes a machine, configured for a container like this one, this container's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopt {
-    /// Names and addresses, in place of those of `Configure`. A file that was empty there is not seen.
-    pub identity: Identity,
+    /// Names and addresses, in place of those of `Configure`. A file that was empty there is not seen. `None` leaves them: it is the
+    /// same container, that was away.
+    pub identity: Option<Identity>,
     /// The time of day; `None` leaves the guest's clock alone.
     pub clock: Option<Clock>,
     /// Fresh random bytes for the kernel's pool, at most 512; empty leaves the pool alone.

@@ -11,12 +11,12 @@ const SEEN: &str = "hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf /etc
 
 fn adopt() -> Adopt {
     Adopt {
-        identity: Identity {
+        identity: Some(Identity {
             hostname: "clone".into(),
             hosts: "127.0.0.1 clone\n".into(),
             resolv_conf: "nameserver 10.0.0.2\n".into(),
             machine_id: "fedcba9876543210fedcba9876543210".into(),
-        },
+        }),
         clock: None,
         entropy: vec![7; 64],
         limits: Limits::default(),

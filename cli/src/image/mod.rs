@@ -7,10 +7,10 @@ mod inspect;
 mod load;
 mod ls;
 mod progress;
-mod prune;
+pub(crate) mod prune;
 mod pull;
 mod rm;
-mod size;
+pub(crate) mod size;
 mod tag;
 
 use std::process::ExitCode;

@@ -25,7 +25,12 @@ pub(crate) struct PruneArgs {
 }
 
 pub(super) fn run(args: &PruneArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
-    if !args.force && !confirmed(args.all)? {
+    let what = if args.all {
+        "all images without a container that needs them"
+    } else {
+        "all images without a name"
+    };
+    if !args.force && !confirmed(what)? {
         return Ok(ExitCode::SUCCESS);
     }
     let prune = Prune {
@@ -38,12 +43,8 @@ pub(super) fn run(args: &PruneArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn confirmed(all: bool) -> anyhow::Result<bool> {
-    let what = if all {
-        "all images without a container that needs them"
-    } else {
-        "all images without a name"
-    };
+/// Asks the person at the terminal.
+pub(crate) fn confirmed(what: &str) -> anyhow::Result<bool> {
     anstream::eprint!("This removes {what}. Go on? [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();

@@ -1,7 +1,7 @@
 //! Sizes as Docker prints them: decimal, three digits, no space.
 
 /// `1234567` is `1.23MB`.
-pub(super) fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes}B");

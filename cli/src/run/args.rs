@@ -24,7 +24,8 @@ pub(crate) enum Pull {
         hull run --rm busybox echo hello\n  \
         hull run -it --rm debian                          a shell\n  \
         echo data | hull run -i --rm busybox wc -c        with standard input\n  \
-        hull run --rm --cpus 2 --memory 1g debian nproc   with limits\n\n\
+        hull run --rm --cpus 2 --memory 1g debian nproc   with limits\n  \
+        hull run --rm --from warm                         goes on from hull snapshot CONTAINER warm\n\n\
         The exit code is the program's own; 128+n after signal n; 125 when hull failed, 126 when the \
         command cannot be executed, 127 when it is not in the image."
 )]
@@ -118,6 +119,11 @@ pub(crate) struct Args {
         default_missing_value = "true"
     )]
     pub(crate) sig_proxy: bool,
+    /// Go on from a snapshot of a container, with its memory and processes; neither image nor command is given then
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["image_and_command", "cold", "entrypoint", "env", "env_file", "workdir",
+        "user", "cpus", "memory", "storage_opt", "read_only", "tmpfs", "cap_add", "cap_drop", "init", "ulimit", "security_opt", "privileged",
+        "stop_signal", "interactive", "tty"])]
+    pub(crate) from: Option<String>,
     /// Boot the microVM, instead of starting it as a clone of a template
     #[arg(long)]
     pub(crate) cold: bool,
@@ -133,7 +139,7 @@ pub(crate) struct Args {
     /// The image, then the program and its arguments where they are not the image's own
     #[arg(
         value_name = "IMAGE",
-        required = true,
+        required_unless_present = "from",
         trailing_var_arg = true,
         num_args = 1..
     )]

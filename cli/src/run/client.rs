@@ -1,10 +1,10 @@
 //! The foreground of a container: attach, start, pass everything on, wait, leave nothing.
 
 use std::future::Future;
+use std::io::IsTerminal;
 
-use hull_engine::{Attachment, ContainerId, Engine, Error, Exit, Origin, WaitFor};
+use hull_engine::{Attachment, ContainerConfig, ContainerId, Engine, Error, Exit, Origin, WaitFor};
 
-use super::args::Args;
 use super::job;
 use super::signals::{CONTINUED, INTERRUPT, STOP, Signals, WINDOW_CHANGED};
 use super::spinner::Spinner;
@@ -12,23 +12,46 @@ use super::streams;
 use super::terminal::{self, Held};
 use super::timing::Clock;
 
+/// How a container is run in the foreground.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) tty: bool,
+    pub(crate) interactive: bool,
+    /// Signals go on to the program.
+    pub(crate) sig_proxy: bool,
+    pub(crate) origin: Origin,
+}
+
+impl How {
+    /// As the container of this configuration was first run: with a terminal if it had one and there is one here.
+    pub(crate) fn of(config: &ContainerConfig) -> Self {
+        let is_terminal = std::io::stdin().is_terminal();
+        Self {
+            tty: config.tty && is_terminal,
+            interactive: config.open_stdin,
+            sig_proxy: true,
+            origin: Origin::Nearest,
+        }
+    }
+}
+
 /// One container and the person, or the script, in front of it.
 #[derive(Debug)]
 pub(crate) struct Client<'a> {
     engine: &'a Engine,
     id: &'a ContainerId,
-    args: &'a Args,
+    how: How,
     interrupts: u32,
     /// The person's terminal, where the program has it.
     terminal: Option<Held>,
 }
 
 impl<'a> Client<'a> {
-    pub(crate) fn new(engine: &'a Engine, id: &'a ContainerId, args: &'a Args) -> Self {
+    pub(crate) fn new(engine: &'a Engine, id: &'a ContainerId, how: How) -> Self {
         Self {
             engine,
             id,
-            args,
+            how,
             interrupts: 0,
             terminal: None,
         }
@@ -36,7 +59,7 @@ impl<'a> Client<'a> {
 
     /// Runs the container to its end. An error means that its process never ran.
     pub(crate) async fn run(mut self, clock: &mut Clock) -> anyhow::Result<u8> {
-        let types = self.args.tty && self.args.interactive;
+        let types = self.how.tty && self.how.interactive;
         let mut signals = match types {
             true => Signals::listen_with_stops()?,
             false => Signals::listen()?,
@@ -57,7 +80,7 @@ impl<'a> Client<'a> {
         clock.append(&started);
 
         self.terminal = self.terminal.take().map(Held::raw).transpose()?;
-        if self.args.interactive {
+        if self.how.interactive {
             // Left behind in the end: it may be blocked in a read that nothing will answer.
             tokio::spawn(streams::pass_input(input));
         } else {
@@ -83,11 +106,7 @@ impl<'a> Client<'a> {
     /// Starts the container; a signal before its process runs ends it.
     async fn start(&self, signals: &mut Signals) -> Result<hull_engine::Timing, Stopped> {
         let spinner = Spinner::start("starting the microVM");
-        let origin = match self.args.cold {
-            true => Origin::Boot,
-            false => Origin::Nearest,
-        };
-        let start = self.engine.start(self.id, origin);
+        let start = self.engine.start(self.id, self.how.origin);
         tokio::pin!(start);
         let mut stopped = None;
         let started = loop {
@@ -142,7 +161,7 @@ impl<'a> Client<'a> {
             self.interrupts += 1;
         }
         // A program that does not react to the first interrupt ends with its machine on the second.
-        if self.interrupts > 1 || !self.args.sig_proxy {
+        if self.interrupts > 1 || !self.how.sig_proxy {
             return self.engine.kill(self.id);
         }
         self.engine.signal(self.id, signal)
@@ -167,16 +186,23 @@ impl<'a> Client<'a> {
     }
 
     fn pass_size(&self) -> Result<(), Error> {
-        match terminal::size().filter(|_| self.args.tty) {
+        match terminal::size().filter(|_| self.how.tty) {
             Some((rows, columns)) => self.engine.resize(self.id, rows, columns),
             None => Ok(()),
         }
     }
 
     fn conclude(&self, exit: &Exit) -> u8 {
+        if exit.suspended {
+            let id = self.id.short();
+            anstream::eprintln!(
+                "hull: the container is suspended; hull resume {id} goes on with it"
+            );
+            return 0;
+        }
         if self.interrupts > 1 {
             anstream::eprintln!("hull: the microVM was ended by the second interrupt");
-        } else if !exit.error.is_empty() && self.args.sig_proxy {
+        } else if !exit.error.is_empty() && self.how.sig_proxy {
             anstream::eprintln!("hull: {}", exit.error);
         } else if exit.oom_killed {
             anstream::eprintln!(

@@ -6,17 +6,18 @@ mod env;
 mod job;
 mod options;
 pub(crate) mod signals;
-mod spinner;
-mod streams;
+pub(crate) mod spinner;
+pub(crate) mod streams;
 pub(crate) mod terminal;
-mod timing;
+pub(crate) mod timing;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use hull_engine::{Engine, Error};
+use hull_engine::{Changes, Engine, Error, Origin};
 
 pub(crate) use args::Args;
+pub(crate) use client::{Client, How};
 
 use crate::context::Context;
 
@@ -39,6 +40,9 @@ pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
 
 async fn foreground(args: Args, ctx: &Context) -> anyhow::Result<u8> {
     let mut clock = timing::Clock::start(&args);
+    if let Some(snapshot) = &args.from {
+        return from_snapshot(&args, snapshot, clock, ctx).await;
+    }
     let config = options::container(&args)?;
     Engine::check(&config)?;
     terminal::check(&args)?;
@@ -66,9 +70,37 @@ async fn foreground(args: Args, ctx: &Context) -> anyhow::Result<u8> {
         engine.remove(&created.id, true).await?;
         return Err(error);
     }
-    client::Client::new(&engine, &created.id, &args)
-        .run(&mut clock)
-        .await
+    let how = How {
+        tty: args.tty,
+        interactive: args.interactive,
+        sig_proxy: args.sig_proxy,
+        origin: match args.cold {
+            true => Origin::Boot,
+            false => Origin::Nearest,
+        },
+    };
+    Client::new(&engine, &created.id, how).run(&mut clock).await
+}
+
+/// Goes on from a snapshot. What the program was started with is as it was.
+async fn from_snapshot(
+    args: &Args,
+    snapshot: &str,
+    mut clock: timing::Clock,
+    ctx: &Context,
+) -> anyhow::Result<u8> {
+    let engine = Engine::open(ctx.paths().clone())?;
+    let changes = Changes {
+        name: args.name.clone(),
+        auto_remove: args.rm,
+        hostname: args.hostname.clone(),
+        labels: options::labels(args)?,
+    };
+    let created = engine.create_from(snapshot, changes).await?;
+    clock.step("snapshot");
+    let mut how = How::of(&engine.config(&created.id)?);
+    how.sig_proxy = args.sig_proxy;
+    Client::new(&engine, &created.id, how).run(&mut clock).await
 }
 
 async fn pull(reference: &str, args: &Args, ctx: &Context) -> anyhow::Result<()> {

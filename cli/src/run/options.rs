@@ -1,5 +1,6 @@
 //! From options to what the engine is asked for.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -42,16 +43,16 @@ pub(crate) fn container(args: &Args) -> anyhow::Result<ContainerConfig> {
             .iter()
             .map(|text| ulimit(text))
             .collect::<Result<_, _>>()?,
-        labels: args
-            .label
-            .iter()
-            .map(|text| label(text))
-            .collect::<Result<_, _>>()?,
+        labels: labels(args)?,
         stop_signal: args.stop_signal.clone(),
         memory: args.memory.as_deref().map(parse_size).transpose()?,
         nano_cpus: args.cpus.as_deref().map(parse_cpus).transpose()?,
         disk: disk_size(&args.storage_opt)?,
     })
+}
+
+pub(crate) fn labels(args: &Args) -> anyhow::Result<BTreeMap<String, String>> {
+    args.label.iter().map(|text| label(text)).collect()
 }
 
 /// Writes the id to a file that did not exist.

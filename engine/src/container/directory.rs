@@ -68,6 +68,11 @@ impl Directory {
         self.path.join("vm.json")
     }
 
+    /// The machine of a container that is suspended.
+    pub(crate) fn suspended(&self) -> PathBuf {
+        self.path.join("suspended")
+    }
+
     /// What the VMM counted, written at its end.
     pub(crate) fn metrics(&self) -> PathBuf {
         self.path.join("metrics.json")

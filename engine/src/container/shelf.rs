@@ -115,6 +115,20 @@ impl Shelf {
         Ok(Removal::Removed)
     }
 
+    /// Takes the lock of a container that nobody owns; nothing if somebody does, or there is none.
+    pub(crate) fn hold(&self, id: &ContainerId) -> io::Result<Option<(Held, Record, State)>> {
+        let _lock = self.lock()?;
+        let directory = self.directory(id);
+        if !directory.path().try_exists()? {
+            return Ok(None);
+        }
+        let Some(held) = directory.try_hold()? else {
+            return Ok(None);
+        };
+        let (record, state) = (directory.record()?, directory.state()?);
+        Ok(Some((held, record, state)))
+    }
+
     /// Removes the files of a machine that is gone.
     pub(crate) fn remove_runtime(&self, id: &ContainerId) -> io::Result<()> {
         remove_tree(&self.runtime(id))
@@ -134,12 +148,12 @@ impl Shelf {
                 self.discard(held, &id, None)?;
                 continue;
             };
-            if record.config.auto_remove {
+            if record.config.auto_remove && state.status != Status::Suspended {
                 tracing::info!(%id, "removing a container whose owner is gone");
                 self.discard(held, &id, Some(&record.name))?;
                 continue;
             }
-            if state.status == Status::Running {
+            if matches!(state.status, Status::Running | Status::Paused) {
                 state.abandoned(Timestamp::now());
                 held.write_state(&state)?;
             }

@@ -12,6 +12,10 @@ pub enum Status {
     Created,
     /// Its microVM runs, or is being started.
     Running,
+    /// Its microVM is there, and its vCPUs stand still.
+    Paused,
+    /// Its microVM is in files, and goes on when it is resumed.
+    Suspended,
     /// Its process ended, or its microVM did.
     Exited,
 }
@@ -98,6 +102,14 @@ impl State {
     pub(crate) fn abandoned(&mut self, now: Timestamp) {
         self.exited(137, now);
         "the process that ran this container was killed".clone_into(&mut self.error);
+    }
+
+    /// Records that the machine is in files.
+    pub(crate) fn suspended(&mut self, now: Timestamp) {
+        self.status = Status::Suspended;
+        self.vmm = None;
+        self.owner = None;
+        self.finished = Some(now);
     }
 
     /// Records an end.

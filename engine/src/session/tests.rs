@@ -58,8 +58,13 @@ fn ends(stdio: Stdio, open_stdin: bool) -> Ends {
         early: vec![],
         open_stdin,
     };
-    let session =
-        Session::open(ours, Opening::Configure(configure()), process(stdio), other).unwrap();
+    let session = Session::open(
+        ours,
+        Opening::Configure(configure()),
+        Process::Start(process(stdio)),
+        other,
+    )
+    .unwrap();
     Ends {
         session,
         agent: Agent::new(theirs),

@@ -1,6 +1,7 @@
 //! How large a machine is: CPUs and memory as they are typed, and what the microVM gets for them.
 
 use hull_vm_api::config::MachineConfig;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::host::Capacity;
@@ -91,7 +92,8 @@ fn scaled(decimal: &str, unit: u64) -> Option<u64> {
 }
 
 /// A microVM's size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
     /// vCPUs.
     pub(crate) cpus: u32,

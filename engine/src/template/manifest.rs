@@ -1,7 +1,9 @@
 //! What a template says of itself: `template.json`, the last file of it that is written.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,7 @@ pub(super) struct Manifest {
 /// A file as it was when it was finished. Whatever is written to it changes the times, which nobody can set back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Seal {
+pub(crate) struct Seal {
     inode: u64,
     size: u64,
     modified: (i64, i64),
@@ -58,7 +60,17 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    pub(super) fn of(file: &Metadata) -> Self {
+    /// Opens the file, which must be as it was.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        let file = File::open(path)?;
+        if Self::of(&file.metadata()?) != *self {
+            let changed = format!("{} was changed since it was made", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, changed));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn of(file: &Metadata) -> Self {
         Self {
             inode: file.ino(),
             size: file.len(),

@@ -18,5 +18,6 @@ mod tests;
 
 pub(crate) use key::{Keys, MachineInputs};
 pub use manifest::Kind;
+pub(crate) use manifest::Seal;
 pub(crate) use store::Template;
 pub use store::{Listed, Templates};

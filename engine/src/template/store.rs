@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::key::is_key;
 use super::manifest::{Kind, Manifest, Seal};
+use crate::prepare::{Saved, SavedDisk};
 
 pub(super) const MANIFEST: &str = "template.json";
 pub(super) const STATE: &str = "state";
@@ -38,10 +39,7 @@ pub struct Templates {
 pub(crate) struct Template {
     pub(crate) key: String,
     pub(crate) kind: Kind,
-    pub(crate) state: File,
-    pub(crate) memory: File,
-    /// The writable disk that goes with the memory.
-    pub(crate) disk: Option<File>,
+    pub(crate) saved: Saved,
 }
 
 /// One line of a listing.
@@ -105,22 +103,17 @@ impl Templates {
         let directory = self.directory.join(key);
         let path = directory.join(MANIFEST);
         let manifest = read_manifest(&path)?;
-        let sealed = |name: &str, seal: &Seal| {
-            let file = File::open(directory.join(name))?;
-            if Seal::of(&file.metadata()?) != *seal {
-                let changed = format!("its {name} was changed since it was made");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, changed));
-            }
-            Ok(file)
-        };
+        let sealed = |name: &str, seal: &Seal| seal.open(&directory.join(name));
         let template = Template {
             key: key.to_owned(),
             kind: manifest.kind,
-            state: sealed(STATE, &manifest.state)?,
-            memory: sealed(MEMORY, &manifest.memory)?,
-            disk: match &manifest.disk {
-                Some(seal) => Some(sealed(DISK, seal)?),
-                None => None,
+            saved: Saved {
+                state: sealed(STATE, &manifest.state)?,
+                memory: sealed(MEMORY, &manifest.memory)?,
+                disk: match &manifest.disk {
+                    Some(seal) => SavedDisk::Copy(sealed(DISK, seal)?),
+                    None => SavedDisk::Empty,
+                },
             },
         };
         // Who cannot write here uses it all the same.

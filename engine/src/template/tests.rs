@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::manifest::{Kind, Manifest};
 use super::store::{DISK, MEMORY, STATE, Templates};
+use crate::prepare::SavedDisk;
 
 const KEYS: [&str; 3] = [
     "00000000000000000000000000000001",
@@ -70,7 +71,8 @@ fn a_template_is_there_when_it_is_whole() {
     drop(draft);
     make(&templates, KEYS[0]);
     let found = templates.find(KEYS[0]).unwrap();
-    assert_eq!((found.kind, found.disk.is_some()), (Kind::Image, true));
+    assert_eq!(found.kind, Kind::Image);
+    assert!(matches!(found.saved.disk, SavedDisk::Copy(_)));
     let listed = templates.list().unwrap().remove(0);
     assert_eq!(listed.image.as_deref(), Some("tiny"));
     assert!(listed.size >= 30_000, "{}", listed.size);
@@ -121,7 +123,10 @@ fn those_that_were_not_used_for_the_longest_time_make_room() {
     make(&all.clone().within(1), KEYS[1]);
     assert_eq!(keys(&all), [KEYS[1]], "the newest stays whatever its size");
     // A clone goes on.
-    assert_eq!(std::io::read_to_string(open.state).unwrap().len(), 10_000);
+    assert_eq!(
+        std::io::read_to_string(open.saved.state).unwrap().len(),
+        10_000
+    );
     assert_eq!(entries(&dir), [KEYS[1]]);
 }
 

@@ -18,9 +18,9 @@ use hull_vm_api::request::{
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use crate::Error;
+use crate::prepare::Saved;
 use crate::programs::Programs;
 use crate::spec::Shape;
-use crate::template::Template;
 
 /// The guest's address on the vsock; the host is 2.
 const GUEST_CID: u64 = 3;
@@ -149,19 +149,19 @@ pub(crate) fn boot(
     })
 }
 
-/// What a machine that is a clone is loaded from.
-pub(crate) fn clone(
-    template: Template,
+/// What a machine that was saved is loaded from.
+pub(crate) fn load(
+    saved: Saved,
     disks: Disks<'_>,
     descriptors: &mut Descriptors,
 ) -> Result<SnapshotLoad, Error> {
     let parts = descriptors.image(disks.image)?;
     descriptors.open("writable", disks.writable, true)?;
     Ok(SnapshotLoad {
-        snapshot_path: descriptors.give("state", template.state),
+        snapshot_path: descriptors.give("state", saved.state),
         mem_backend: MemoryBackend {
             backend_type: MemoryBackendType::File,
-            backend_path: descriptors.give("memory", template.memory),
+            backend_path: descriptors.give("memory", saved.memory),
         },
         track_dirty_pages: false,
         resume_vm: true,

@@ -4,6 +4,6 @@ mod config;
 mod machine;
 pub mod plain;
 
-pub(crate) use config::{Descriptors, Disks, MachineSpec, boot, clone};
+pub(crate) use config::{Descriptors, Disks, MachineSpec, boot, load};
 pub use machine::MachineError;
 pub(crate) use machine::{Ended, Launch, Machine};

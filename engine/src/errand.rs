@@ -1,0 +1,257 @@
+//! What a container's owner does to it while it runs, beside passing signals on: standing still, going on, and being saved.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hull_vm_api::Client;
+use hull_vm_api::client::ClientError;
+use hull_vm_api::config::HostPath;
+use hull_vm_api::request::{SnapshotCreate, SnapshotType};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::container::Status;
+use crate::disk;
+use crate::error::sentence;
+use crate::running::Running;
+use crate::session::{self, ProcessEnd, SessionError};
+use crate::suspended;
+
+/// How long a VMM may take to write a machine down. It is at the disk's speed, and disks are slow at times.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The files of a machine that was saved.
+pub(crate) const STATE: &str = "state";
+pub(crate) const MEMORY: &str = "memory";
+pub(crate) const DISK: &str = "disk";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum What {
+    /// The vCPUs stand still.
+    Pause,
+    /// They go on.
+    Unpause,
+    /// The machine, its memory and its disk are copied into this directory, and it goes on.
+    Save(PathBuf),
+    /// The machine and its memory are written beside its disk, and it is gone.
+    Suspend,
+}
+
+/// Who waits for it gets the time for which the container stood still, or why it was not done.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) what: What,
+    pub(crate) done: oneshot::Sender<Result<Duration, String>>,
+}
+
+/// How an errand left the container.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It goes on.
+    Runs,
+    /// Its machine is in files.
+    Suspended,
+    /// Its process ended before it could stand still.
+    Ended(ProcessEnd),
+    /// Its machine does not go on.
+    Lost(String),
+}
+
+/// Why a machine is not saved.
+#[derive(Debug, Error)]
+enum SaveError {
+    #[error("its processes cannot be frozen")]
+    Hold(#[source] SessionError),
+    #[error("its machine was not saved")]
+    Machine(#[source] ClientError),
+    #[error("its disk was not copied to {path}")]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("{path} is no UTF-8")]
+    Path { path: PathBuf },
+    #[error("the directory {path} cannot be written")]
+    Directory { path: PathBuf, source: io::Error },
+}
+
+/// Does an errand, and says how it went to whoever waits.
+pub(crate) async fn run(running: &mut Running, errand: Errand) -> Outcome {
+    let Errand { what, done } = errand;
+    let (said, outcome) = match what {
+        What::Pause => (pause(running, true).await, Outcome::Runs),
+        What::Unpause => (pause(running, false).await, Outcome::Runs),
+        What::Save(directory) => save(running, &directory).await,
+        What::Suspend => suspend(running).await,
+    };
+    let _ = done.send(said);
+    outcome
+}
+
+async fn pause(running: &Running, still: bool) -> Result<Duration, String> {
+    let id = running.plan.record.id.short();
+    match (running.paused(), still) {
+        (true, true) => return Err(format!("Container {id} is already paused")),
+        (false, false) => return Err(format!("Container {id} is not paused")),
+        _ => {}
+    }
+    call(running, move |client| match still {
+        true => client.pause(),
+        false => client.resume(),
+    })
+    .await
+    .map_err(|error| sentence(&error))?;
+    let status = if still {
+        Status::Paused
+    } else {
+        Status::Running
+    };
+    let written = running.write_status(status);
+    written.map_err(|error| format!("the state of container {id} was not written: {error}"))?;
+    Ok(Duration::ZERO)
+}
+
+/// Asks the machine's VMM for something.
+async fn call<T: Send + 'static>(
+    running: &Running,
+    ask: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let client = Client::new(&running.sockets.api).with_time(PATIENCE);
+    let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
+    asked.unwrap_or_else(|error| Err(ClientError::Protocol(error.to_string())))
+}
+
+/// Freezes the processes; the end of the first of them, if that came before.
+async fn hold(running: &mut Running) -> Result<Option<ProcessEnd>, SaveError> {
+    if running.paused() {
+        // The guest freezes them itself.
+        call(running, Client::resume)
+            .await
+            .map_err(SaveError::Machine)?;
+    }
+    running.session.hold().await.map_err(SaveError::Hold)
+}
+
+async fn save(running: &mut Running, directory: &Path) -> (Result<Duration, String>, Outcome) {
+    let was_paused = running.paused();
+    let began = Instant::now();
+    match hold(running).await {
+        Ok(None) => {}
+        Ok(Some(end)) => {
+            return (
+                Err("the container has just ended".into()),
+                Outcome::Ended(end),
+            );
+        }
+        Err(error) => return (Err(sentence(&error)), held_back(&error)),
+    }
+    let (own, into) = (running.plan.held.directory().disk(), directory.to_owned());
+    let saved = match create(directory) {
+        Ok(create) => {
+            let copied = call(running, move |client| {
+                client.pause()?;
+                client.create_snapshot(&create)?;
+                let to = into.join(DISK);
+                Ok(disk::copy(&own, &to).map_err(|source| SaveError::Disk { path: to, source }))
+            });
+            copied.await.map_err(SaveError::Machine).flatten()
+        }
+        Err(error) => Err(error),
+    };
+    // Whether or not it was saved.
+    let resumed = match go_on(running, was_paused).await {
+        Ok(()) => Outcome::Runs,
+        Err(why) => Outcome::Lost(why),
+    };
+    let stood_still = began.elapsed();
+    let said = saved.map(|()| stood_still);
+    (said.map_err(|error| sentence(&error)), resumed)
+}
+
+/// A container whose processes were not frozen goes on; if its agent does not answer any more it does not.
+fn held_back(error: &SaveError) -> Outcome {
+    match error {
+        SaveError::Hold(SessionError::Refused(_)) | SaveError::Machine(_) => Outcome::Runs,
+        error => Outcome::Lost(sentence(error)),
+    }
+}
+
+fn create(directory: &Path) -> Result<SnapshotCreate, SaveError> {
+    let path = |name| {
+        let path = directory.join(name);
+        HostPath::try_from(path.as_path()).map_err(|_| SaveError::Path { path })
+    };
+    Ok(SnapshotCreate {
+        snapshot_type: SnapshotType::Full,
+        snapshot_path: path(STATE)?,
+        mem_file_path: path(MEMORY)?,
+    })
+}
+
+/// Lets the processes of a machine go on that is at rest.
+async fn go_on(running: &mut Running, pause: bool) -> Result<(), String> {
+    call(running, Client::resume)
+        .await
+        .map_err(|error| sentence(&error))?;
+    let attached = async {
+        let stream = session::connect(&running.sockets.vsock).await?;
+        running.session.attach(stream).await
+    };
+    attached.await.map_err(|error| sentence(&error))?;
+    if pause {
+        call(running, Client::pause)
+            .await
+            .map_err(|error| sentence(&error))?;
+    }
+    Ok(())
+}
+
+async fn suspend(running: &mut Running) -> (Result<Duration, String>, Outcome) {
+    let was_paused = running.paused();
+    let began = Instant::now();
+    match hold(running).await {
+        Ok(None) => {}
+        Ok(Some(end)) => {
+            return (
+                Err("the container has just ended".into()),
+                Outcome::Ended(end),
+            );
+        }
+        Err(error) => return (Err(sentence(&error)), held_back(&error)),
+    }
+    let directory = running.plan.held.directory().suspended();
+    let saved = async {
+        let made = fs::create_dir_all(&directory);
+        made.map_err(|source| SaveError::Directory {
+            path: directory.clone(),
+            source,
+        })?;
+        let create = create(&directory)?;
+        let ask = move |client: &Client| {
+            client.pause()?;
+            client.create_snapshot(&create)
+        };
+        call(running, ask).await.map_err(SaveError::Machine)
+    };
+    let saved = saved.await.and_then(|()| {
+        let sealed = suspended::seal(running.plan.held.directory());
+        sealed.map_err(|source| SaveError::Directory {
+            path: directory.clone(),
+            source,
+        })
+    });
+    let Err(error) = saved else {
+        // Its disk is complete: the guest wrote everything back before it came to rest.
+        running.machine.kill();
+        running.machine.ended().await;
+        return (Ok(began.elapsed()), Outcome::Suspended);
+    };
+    let _ = fs::remove_dir_all(&directory);
+    let outcome = match go_on(running, was_paused).await {
+        Ok(()) => Outcome::Runs,
+        Err(why) => Outcome::Lost(why),
+    };
+    (Err(sentence(&error)), outcome)
+}
