@@ -10,6 +10,7 @@
 //! - `server`: the loop; `channel`: one connection and its process
 //! - `machine`: clock, entropy, loopback, control groups, power
 //! - `root`: the container's file systems
+//! - `warm`: what clones of the machine find in the page cache
 //! - `process`: starting one process in the container; `accounts`: its user
 //! - `sys`: the system calls that need `unsafe`
 
@@ -24,6 +25,7 @@ mod process;
 mod root;
 mod server;
 mod sys;
+mod warm;
 
 pub use boot::boot;
 pub use places::Places;

@@ -120,6 +120,26 @@ impl Plan {
         }
     }
 
+    /// Where its program may be.
+    pub(crate) fn programs(&self) -> Vec<String> {
+        let Merged { argv, env, cwd, .. } = &self.merged;
+        let Some(name) = argv.first() else {
+            return Vec::new();
+        };
+        if name.starts_with('/') {
+            return vec![name.clone()];
+        }
+        if name.contains('/') {
+            return vec![format!("{cwd}/{name}")];
+        }
+        let path = env.iter().rev().find_map(|one| one.strip_prefix("PATH="));
+        let directories = path.unwrap_or_default().split(':');
+        let absolute = directories.filter(|directory| directory.starts_with('/'));
+        absolute
+            .map(|directory| format!("{directory}/{name}"))
+            .collect()
+    }
+
     /// The process, on a terminal of this size if it has one.
     pub(crate) fn start(&self, size: TtySize) -> Start {
         let (config, merged) = (self.config(), &self.merged);

@@ -22,7 +22,7 @@ use crate::host::GuestKernel;
 use crate::plan::{Past, Plan};
 use crate::prepare::{Prepared, Sockets, prepare};
 use crate::programs::Programs;
-use crate::session::{self, Client, Opening, Process, Request, Session, SessionError};
+use crate::session::{self, Client, Mounting, Opening, Process, Request, Session, SessionError};
 use crate::suspended;
 use crate::template::make::{MakeError, Making, Mounted, Subject};
 use crate::template::{Keys, Kind, MachineInputs, Template, Templates};
@@ -391,7 +391,11 @@ impl Attempt<'_> {
             reference: record.config.image.clone(),
             disk: self.plan.held.directory().disk(),
         });
-        session::hold(stream, Some(self.plan.common())).await?;
+        let mounting = Mounting {
+            configure: self.plan.common(),
+            programs: self.plan.programs(),
+        };
+        session::hold(stream, Some(mounting)).await?;
         self.make(making, subject).await?;
         stream = session::connect(&self.sockets.vsock).await?;
         timing.step("template of the image");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 mod rest;
 
-pub(crate) use rest::{connect, hold};
+pub(crate) use rest::{Mounting, connect, hold};
 
 use crate::attachment::{self, Attached, Output, OutputStream, Receipt};
 

@@ -1,6 +1,7 @@
 //! A Hull of a test's own: separate state and runtime directories, checked for leftovers when it goes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -24,12 +25,27 @@ impl Default for Home {
 }
 
 impl Home {
-    /// An empty one.
+    /// An empty one, except that it shares its templates with others: the machines of most tests are clones of a few that booted.
     ///
     /// # Panics
     /// When there is no temporary directory.
     #[must_use]
     pub fn new() -> Self {
+        let home = Self::alone();
+        let shared = programs().join("test-templates");
+        let linked = fs::create_dir_all(&shared)
+            .and_then(|()| fs::create_dir(home.root()))
+            .and_then(|()| symlink(&shared, home.root().join("templates")));
+        linked.expect("a directory of templates");
+        home
+    }
+
+    /// An empty one that shares nothing with any other.
+    ///
+    /// # Panics
+    /// When there is no temporary directory.
+    #[must_use]
+    pub fn alone() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("hull-test-")
             .tempdir()
@@ -41,12 +57,18 @@ impl Home {
     #[must_use]
     #[track_caller]
     pub fn with_image(name: &str) -> Self {
-        let home = Self::new();
+        Self::new().load(name)
+    }
+
+    /// The same with an image more.
+    #[must_use]
+    #[track_caller]
+    pub fn load(self, name: &str) -> Self {
         let layout = image(name);
-        let _ = home
+        let _ = self
             .run(&["image", "load", "-i", &layout.to_string_lossy()])
             .success();
-        home
+        self
     }
 
     /// The directory of images and containers.
@@ -74,7 +96,8 @@ impl Home {
         command
             .args(args)
             .env("HULL_ROOT", self.root())
-            .env("HULL_RUN", self.runtime());
+            .env("HULL_RUN", self.runtime())
+            .env("HULL_TEMPLATE_SPACE", "1g");
         command.env("DOCKER_CONFIG", self.dir.path().join("docker"));
         command
     }
@@ -193,6 +216,18 @@ impl Home {
         assert!(left.is_empty(), "left in the runtime directory: {left:?}");
         let left = files(&self.root().join("containers"));
         assert!(left.is_empty(), "left of containers: {left:?}");
+    }
+}
+
+/// A test that failed leaves nothing running, which would slow down all that follow.
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let processes = self.processes().into_iter();
+            for pid in processes.filter_map(|(pid, _)| Pid::from_raw(pid.try_into().ok()?)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
     }
 }
 

@@ -171,6 +171,14 @@ impl EngineEnd {
         self.hold_pending = true;
     }
 
+    /// Asks for a program to be read into the guest's page cache.
+    ///
+    /// # Errors
+    /// The paths are longer than a message may be.
+    pub fn warm(&mut self, programs: Vec<String>) -> Result<(), FrameError> {
+        encode(&ToAgent::Warm(programs), &mut self.outgoing)
+    }
+
     /// Asks for the process that ran when the machine was held; the answer is [`Event::Started`].
     pub fn attach(&mut self) {
         self.queue_small(&ToAgent::Attach);

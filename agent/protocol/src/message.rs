@@ -72,6 +72,9 @@ pub enum ToAgent {
     /// Leaves the machine at rest, so that clones can be made of it: processes are frozen, what they wrote is sent, the agent answers
     /// `Held`, closes this channel, and waits for another one to be its control channel, as long as it takes. On the control channel.
     Hold,
+    /// Reads the first of these programs that is there, and what it is linked with, into the page cache, for clones of the machine. They are
+    /// absolute paths in the container. There is no answer; a configured machine only, on the control channel.
+    Warm(Vec<String>),
     /// Goes on with the process that ran when the machine was held, on this channel; the answer is `Started`. All windows are new.
     Attach,
     /// Starts the process of this channel. Once per channel.

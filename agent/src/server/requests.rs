@@ -48,6 +48,13 @@ impl Server {
                 }
                 return;
             }
+            ToAgent::Warm(programs) => {
+                let root = self.machine.root.as_ref();
+                if let Some(root) = root.filter(|_| channel.control && self.first.is_none()) {
+                    crate::warm::warm(root, &programs);
+                }
+                return;
+            }
             _ if matches!(channel.phase, Phase::Over | Phase::Leaving) => return,
             ToAgent::Configure(configure) => self.configure(index, &configure),
             ToAgent::Adopt(adopt) => self.adopt(index, &adopt),

@@ -12,15 +12,28 @@ use super::SessionError;
 /// The longest answer of a VMM to `CONNECT` is `OK`, a number and the end of the line.
 const LONGEST_ANSWER: usize = 32;
 
-/// Has the agent at the other end let go of the engine, after it has configured the machine if that is asked for. Returns when the
-/// connection is closed: the guest has nothing more to do then.
+/// What is done to a machine before it is left at rest.
+#[derive(Debug)]
+pub(crate) struct Mounting {
+    pub(crate) configure: Configure,
+    /// Where the program may be that runs in it.
+    pub(crate) programs: Vec<String>,
+}
+
+/// Has the agent at the other end let go of the engine, after it has mounted what there is to mount. Returns when the connection is closed:
+/// the guest has nothing more to do then.
 pub(crate) async fn hold(
     mut stream: UnixStream,
-    configure: Option<Configure>,
+    mounting: Option<Mounting>,
 ) -> Result<(), SessionError> {
     let mut end = EngineEnd::new();
-    if let Some(configure) = configure {
+    if let Some(Mounting {
+        configure,
+        programs,
+    }) = mounting
+    {
         end.configure(configure).map_err(SessionError::TooLong)?;
+        end.warm(programs).map_err(SessionError::TooLong)?;
     }
     end.hold();
     let mut buffer = vec![0; 16 * 1024];

@@ -11,6 +11,8 @@ const MIB: u64 = 1 << 20;
 const LEAST_MEMORY: u64 = 6 * MIB;
 /// What a guest needs to start with, in MiB, however little its container may use.
 const LEAST_MACHINE: u64 = 64;
+/// The smallest machines that share a template, in MiB.
+const LEAST_CLASS: u64 = 128;
 /// The most vCPUs that a microVM can have.
 const MOST_CPUS: u32 = 32;
 const BILLION: u64 = 1_000_000_000;
@@ -109,8 +111,8 @@ impl Shape {
     /// Fits what was asked for to the host. Zero is no limit, as with Docker.
     ///
     /// A limit of memory is the container's, as with Docker; the machine gets so much more as the
-    /// guest's kernel keeps for itself, so that the container can really use it, as far as the host has it. Without a
-    /// limit the machine is as large as the host where that costs nothing.
+    /// guest's kernel keeps for itself, so that the container can really use it, as far as the host has it; and then what
+    /// makes it as large as others, so that they are clones of one template. Without a limit the machine is as large as the host where that costs nothing.
     pub(crate) fn fit(
         memory: Option<u64>,
         nano_cpus: Option<u64>,
@@ -130,7 +132,7 @@ impl Shape {
                 if asked > available {
                     return Err(InvalidSize::MemoryTooLarge { asked, available });
                 }
-                with_kernel(asked).min(available.max(LEAST_MACHINE))
+                class(with_kernel(asked)).min(available.max(LEAST_MACHINE))
             }
             None => host.default_memory_mib(),
         };
@@ -195,6 +197,12 @@ fn decimal(nano: u64) -> String {
 /// and each page of 4 KiB has a descriptor of 64 bytes: what is left is what was asked for.
 fn with_kernel(limit_mib: u64) -> u64 {
     (limit_mib + 12 + limit_mib / 64).max(LEAST_MACHINE)
+}
+
+/// The size of the machines that a machine of so much memory can share a template with, in MiB. Memory that is not touched costs
+/// nothing but 1/64 of it, for its descriptors.
+fn class(memory_mib: u64) -> u64 {
+    memory_mib.next_power_of_two().max(LEAST_CLASS)
 }
 
 #[cfg(test)]

@@ -67,6 +67,16 @@ fn a_limit_is_the_container_s_and_the_machine_is_larger() {
 }
 
 #[test]
+fn machines_of_a_few_sizes_serve_all_limits() {
+    let sizes = [6, 100, 128, 500, 511, 512, 600, 1000].map(|mib| {
+        let shape = Shape::fit(Some(mib * MIB), None, HOST).unwrap();
+        assert!(shape.memory_mib > mib && shape.memory_limit == Some(mib * MIB));
+        shape.memory_mib
+    });
+    assert_eq!(sizes, [128, 128, 256, 1024, 1024, 1024, 1024, 2048]);
+}
+
+#[test]
 fn a_limit_near_the_host_s_memory_makes_no_machine_larger_than_the_host() {
     for mib in [8000, 8100, 8191, 8192] {
         let shape = Shape::fit(Some(mib * MIB), None, HOST).unwrap();
