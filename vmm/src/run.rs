@@ -27,6 +27,7 @@ use crate::memory;
 use crate::metrics::Figures;
 use crate::outside::Outside;
 use crate::probe;
+use crate::program;
 use crate::sandbox::{Cgroups, Sandbox, seccomp};
 use crate::signals::Signals;
 use crate::snapshot::format;
@@ -42,6 +43,7 @@ const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Call this while the process has a single thread: it makes the machine's process, in which it returns as well.
 #[must_use]
 pub fn run(args: &Args, mut timeline: Timeline) -> ExitCause {
+    program::share_heap();
     if args.boot_timer {
         timeline.print();
     }

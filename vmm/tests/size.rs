@@ -134,6 +134,73 @@ fn given(vm: &Vm) -> u64 {
     kib.parse().unwrap()
 }
 
+/// A part of a process's memory, of `/proc/PID/smaps`.
+struct Mapping {
+    range: String,
+    permissions: String,
+    name: String,
+    /// KiB, all of it and what no file has.
+    size: u64,
+    anonymous: u64,
+}
+
+fn mappings(process: &str) -> Vec<Mapping> {
+    let smaps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in smaps.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["Size:", size, "kB"] => mappings.last_mut().unwrap().size = size.parse().unwrap(),
+            ["Anonymous:", kib, "kB"] => {
+                mappings.last_mut().unwrap().anonymous = kib.parse().unwrap();
+            }
+            [range, permissions, _, _, _, ..] if range.contains('-') => mappings.push(Mapping {
+                range: range.to_owned(),
+                permissions: permissions.to_owned(),
+                name: words.get(5).copied().unwrap_or_default().to_owned(),
+                size: 0,
+                anonymous: 0,
+            }),
+            _ => {}
+        }
+    }
+    mappings
+}
+
+#[test]
+fn a_machine_that_runs_has_little_memory_of_its_own() {
+    if no_kvm() {
+        return;
+    }
+    let mut vm = Vm::of(&Code::new().print("ready\n").spin()).serial();
+    vm.own_network = true;
+    fs::write(vm.path("disk"), vec![0; 1 << 20]).unwrap();
+    let drive =
+        json!({ "drive_id": "d", "path_on_host": vm.path("disk"), "is_root_device": false });
+    let interface = json!({ "iface_id": "n", "host_dev_name": "hulltap0" });
+    let vm = vm
+        .set("/drives", json!([drive]))
+        .set("/network-interfaces", json!([interface]));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    // Both have done with their start when one has passed this on and the other has answered it.
+    client.pause().unwrap();
+    for process in [running.pid().to_string(), running.machine()] {
+        let mappings = mappings(&process);
+        // libc reserves 64 MiB for each heap of a thread.
+        let reserved = mappings
+            .iter()
+            .filter(|mapping| mapping.permissions == "---p" && mapping.size > 32 << 10)
+            .map(|mapping| &mapping.range);
+        assert_eq!(reserved.collect::<Vec<_>>(), [""; 0], "threads have heaps");
+        let heap = mappings.iter().filter(|mapping| mapping.name == "[heap]");
+        let heap: u64 = heap.map(|mapping| mapping.anonymous).sum();
+        assert!((1..=96).contains(&heap), "{heap} KiB of heap");
+    }
+    running.signal(Signal::INT);
+    running.wait();
+}
+
 #[test]
 fn all_memory_is_there_before_the_start_if_it_is_to_be() {
     if no_kvm() {

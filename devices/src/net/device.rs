@@ -17,10 +17,10 @@ use super::counters::Counters;
 use super::dhcp::Dhcp;
 use super::events::{Event, EventQueue};
 use super::filter::SourceFilter;
-use super::frame::{HEADER, MAX_FRAME};
 use super::mmds::Responder;
 use super::port::Port;
 use super::receive::{Receiver, Source};
+use super::spill::Spill;
 use super::state::{NetError, NetState};
 use super::tap::{Queue, TapError};
 use super::transmit::{Sender, Wait};
@@ -57,7 +57,7 @@ pub struct Net {
     dhcp: Option<Dhcp>,
     counters: Arc<Counters>,
     scatter: Scatter,
-    spill: Vec<u8>,
+    spill: Spill,
 }
 
 /// A receive queue, a transmit queue, and their descriptor.
@@ -184,7 +184,7 @@ impl Net {
             dhcp: backend.lease.map(|lease| Dhcp::new(lease, mtu)),
             counters: Arc::default(),
             scatter: Scatter::default(),
-            spill: vec![0; HEADER + MAX_FRAME + 1],
+            spill: Spill::new().map_err(NetError::Memory)?,
         };
         net.watch().map_err(NetError::Events)?;
         Ok(net)

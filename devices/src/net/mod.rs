@@ -7,7 +7,7 @@
 //! port.rs      either of these, behind a pair     counters.rs  for metrics
 //! tap.rs       the descriptors and their ioctls   stream.rs    frames with their length
 //! frame.rs     headers of frames                  filter.rs    the addresses that the guest may use
-//! events.rs    what is waited for
+//! events.rs    what is waited for                 spill.rs     what is left of a large frame
 //! dhcp.rs      the guest's address, told to it    mmds/        the metadata service
 //! ```
 //!
@@ -27,6 +27,7 @@ mod frame;
 pub mod mmds;
 mod port;
 mod receive;
+mod spill;
 mod state;
 mod stream;
 mod tap;

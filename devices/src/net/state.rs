@@ -57,6 +57,9 @@ pub enum NetError {
     /// The stream could not be set up.
     #[error("the network interface's stream can't be used")]
     Stream(#[from] StreamError),
+    /// The host has no memory for a frame.
+    #[error("the host has no memory for a frame of the network interface")]
+    Memory(#[source] std::io::Error),
     /// A limit could not be restored.
     #[error("a rate limit of the saved network interface can't be used")]
     Rate(#[from] RateRestoreError),
