@@ -11,6 +11,7 @@ pub(super) const CALLS: &[&[Call]] = &[
     OWN,
     common::CALLS,
     devices::CALLS,
+    devices::FILES,
     devices::STREAMS,
     events::OWN,
     lane::OWN,
@@ -65,6 +66,9 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0xc018_aa3f)], // UFFDIO_API
     &[is(1, 0xc020_aa00)], // UFFDIO_REGISTER
     &[is(1, FIONBIO)],
+    // A TAP, of which these are asked once.
+    &[is(1, 0x8004_54d2)], // TUNGETIFF
+    &[is(1, 0x4004_54d8)], // TUNSETVNETHDRSZ
 ];
 
 const OWN: &[Call] = &[
@@ -76,7 +80,6 @@ const OWN: &[Call] = &[
             &[is(2, libc::MADV_DONTDUMP.cast_unsigned())],
             &[is(2, libc::MADV_DONTFORK.cast_unsigned())],
             &[is(2, libc::MADV_HUGEPAGE.cast_unsigned())],
-            &[is(2, libc::MADV_POPULATE_READ.cast_unsigned())],
             &[is(2, libc::MADV_POPULATE_WRITE.cast_unsigned())],
         ]
     ),
@@ -93,7 +96,10 @@ const OWN: &[Call] = &[
         SYS_io_uring_register,
         &[&[is(1, 11)], &[is(1, 12)], &[is(1, 2)], &[is(1, 3)]]
     ),
-    // Threads, which give up what their kind does not need.
+    // What limits rates, and asks again later.
+    call!(SYS_timerfd_create),
+    // Threads, with guards below their stacks, which give up what their kind does not need.
+    call!(SYS_mprotect, common::NO_CODE),
     call!(SYS_clone, &[&[is(0, THREAD)]]),
     call!(SYS_clone3),
     call!(SYS_set_robust_list),
@@ -106,7 +112,6 @@ const OWN: &[Call] = &[
         &[
             &[is(0, libc::PR_SET_NAME.cast_unsigned())],
             &[is(0, libc::PR_SET_NO_NEW_PRIVS.cast_unsigned())],
-            &[is(0, libc::PR_SET_VMA.cast_unsigned())],
         ]
     ),
     call!(SYS_capset),

@@ -1,6 +1,5 @@
 //! The event loop of the machine's process, with all devices that have no thread of their own.
 
-use super::api::FIONBIO;
 use super::call::{Call, call, is};
 use super::{common, devices, lane};
 
@@ -21,6 +20,7 @@ const KICK: u32 = 34;
 pub(super) const OWN: &[Call] = &[
     // The loop itself.
     call!(SYS_epoll_create1),
+    call!(SYS_epoll_wait),
     call!(SYS_eventfd2),
     // A disk's ring lets go of its files, and is waited for.
     call!(SYS_io_uring_enter),
@@ -32,7 +32,6 @@ pub(super) const OWN: &[Call] = &[
     call!(
         SYS_ioctl,
         &[
-            &[is(1, FIONBIO)],
             &[is(1, KVM_SIGNAL_MSI)],
             &[is(1, KVM_GET_IRQCHIP)],
             &[is(1, KVM_SET_USER_MEMORY_REGION)],
@@ -42,8 +41,7 @@ pub(super) const OWN: &[Call] = &[
     ),
     // A network interface that goes on after a pause tells its TAP again what its driver can do.
     call!(SYS_ioctl, lane::TAP),
-    // A disk that is put in the place of another.
-    call!(SYS_flock),
+    // Descriptors of which somebody else gets a second one, and whether they wait.
     call!(
         SYS_fcntl,
         &[
@@ -60,11 +58,5 @@ pub(super) const OWN: &[Call] = &[
     call!(SYS_socketpair, &[&[is(0, libc::AF_UNIX.cast_unsigned())]]),
     call!(SYS_sendmsg),
     // Balloon and memory that is unplugged.
-    call!(
-        SYS_madvise,
-        &[
-            &[is(2, libc::MADV_REMOVE.cast_unsigned())],
-            &[is(2, libc::MADV_FREE.cast_unsigned())],
-        ]
-    ),
+    call!(SYS_madvise, &[&[is(2, libc::MADV_REMOVE.cast_unsigned())]]),
 ];

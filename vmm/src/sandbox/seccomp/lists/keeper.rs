@@ -1,6 +1,5 @@
 //! The keeper's own thread: it opens what was named, and waits for the machine's process and for people.
 
-use super::api::FIONBIO;
 use super::call::{Call, call, is};
 use super::common;
 
@@ -23,19 +22,14 @@ const OWN: &[Call] = &[
     call!(SYS_fsync),
     call!(SYS_rmdir),
     call!(SYS_flock),
+    // Between tries of a socket that somebody is about to leave.
+    call!(SYS_clock_nanosleep),
     call!(SYS_umask),
     call!(
         SYS_fcntl,
         &[&[is(1, libc::F_DUPFD_CLOEXEC.cast_unsigned())]]
     ),
-    call!(
-        SYS_ioctl,
-        &[
-            &[is(1, FIONBIO)],
-            &[is(1, TUNSETIFF)],
-            &[is(1, SIOCGIFINDEX)]
-        ]
-    ),
+    call!(SYS_ioctl, &[&[is(1, TUNSETIFF)], &[is(1, SIOCGIFINDEX)]]),
     // Unix sockets: the vsock device's, and services behind its ports.
     call!(SYS_socket, &[&[is(0, libc::AF_UNIX.cast_unsigned())]]),
     call!(SYS_bind),

@@ -3,26 +3,23 @@
 use super::call::{Arg, Call, call, is};
 use super::{common, devices};
 
-pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, devices::STREAMS, OWN];
+pub(super) const CALLS: &[&[Call]] = &[
+    common::CALLS,
+    devices::CALLS,
+    devices::FILES,
+    devices::STREAMS,
+    OWN,
+];
 
 /// `BLKGETSIZE64` of Linux: the size of a disk.
 const BLKGETSIZE64: u32 = 0x8008_1272;
 /// `TUNSETOFFLOAD` of Linux.
 const TUNSETOFFLOAD: u32 = 0x4004_54d0;
-/// `TUNSETVNETHDRSZ` of Linux.
-const TUNSETVNETHDRSZ: u32 = 0x4004_54d8;
 /// `TUNSETQUEUE` of Linux.
 const TUNSETQUEUE: u32 = 0x4004_54d9;
-/// `TUNGETIFF` of Linux.
-const TUNGETIFF: u32 = 0x8004_54d2;
 
-/// What a network interface asks of a TAP that is its own already.
-pub(super) const TAP: &[&[Arg]] = &[
-    &[is(1, TUNSETOFFLOAD)],
-    &[is(1, TUNSETVNETHDRSZ)],
-    &[is(1, TUNSETQUEUE)],
-    &[is(1, TUNGETIFF)],
-];
+/// What a network interface tells its TAP when its driver says how it works.
+pub(super) const TAP: &[&[Arg]] = &[&[is(1, TUNSETOFFLOAD)], &[is(1, TUNSETQUEUE)]];
 
 /// `IORING_REGISTER_FILES` and its opposite: a disk's ring gets another file.
 pub(super) const FILES: &[&[Arg]] = &[&[is(1, 2)], &[is(1, 3)]];
@@ -31,6 +28,8 @@ pub(super) const OWN: &[Call] = &[
     // A disk that is put in the place of another: asked for, locked, measured.
     call!(SYS_recvmsg),
     call!(SYS_flock),
+    // Between tries of that.
+    call!(SYS_clock_nanosleep),
     call!(SYS_fstatfs),
     call!(SYS_ioctl, TAP),
     call!(SYS_ioctl, &[&[is(1, BLKGETSIZE64)]]),

@@ -6,7 +6,7 @@
 use super::call::{Call, call, is};
 use super::{common, devices};
 
-pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, OWN];
+pub(super) const CALLS: &[&[Call]] = &[common::CALLS, devices::CALLS, devices::FILES, OWN];
 
 pub(super) const OWN: &[Call] = &[
     // Looking.
