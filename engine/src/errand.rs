@@ -12,6 +12,7 @@ use hull_vm_api::request::{SnapshotCreate, SnapshotType};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::container::Status;
 use crate::disk;
@@ -46,8 +47,10 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(crate) struct Errand {
     pub(crate) what: What,
-    pub(crate) done: oneshot::Sender<Result<Duration, String>>,
+    pub(crate) done: Sender,
 }
+
+type Sender = oneshot::Sender<Result<Duration, String>>;
 
 /// How an errand left the container.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ pub(crate) async fn run(running: &mut Running, errand: Errand) -> Outcome {
     let (said, outcome) = match what {
         What::Pause => (pause(running, true).await, Outcome::Runs),
         What::Unpause => (pause(running, false).await, Outcome::Runs),
-        What::Save(directory) => save(running, &directory).await,
+        What::Save(directory) => return save(running, &directory, done).await,
         What::Suspend => suspend(running).await,
     };
     let _ = done.send(said);
@@ -97,7 +100,7 @@ async fn pause(running: &Running, still: bool) -> Result<Duration, String> {
         (false, false) => return Err(format!("Container {id} is not paused")),
         _ => {}
     }
-    call(running, move |client| match still {
+    call(&running.sockets.api, move |client| match still {
         true => client.pause(),
         false => client.resume(),
     })
@@ -115,10 +118,10 @@ async fn pause(running: &Running, still: bool) -> Result<Duration, String> {
 
 /// Asks the machine's VMM for something.
 async fn call<T: Send + 'static>(
-    running: &Running,
+    api: &Path,
     ask: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
 ) -> Result<T, ClientError> {
-    let client = Client::new(&running.sockets.api).with_time(PATIENCE);
+    let client = Client::new(api).with_time(PATIENCE);
     let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
     asked.unwrap_or_else(|error| Err(ClientError::Protocol(error.to_string())))
 }
@@ -127,47 +130,107 @@ async fn call<T: Send + 'static>(
 async fn hold(running: &mut Running) -> Result<Option<ProcessEnd>, SaveError> {
     if running.paused() {
         // The guest freezes them itself.
-        call(running, Client::resume)
+        call(&running.sockets.api, Client::resume)
             .await
             .map_err(SaveError::Machine)?;
     }
     running.session.hold().await.map_err(SaveError::Hold)
 }
 
-async fn save(running: &mut Running, directory: &Path) -> (Result<Duration, String>, Outcome) {
+/// Saves the machine, which goes on as soon as there is a copy of it; what is left to write is written meanwhile.
+async fn save(running: &mut Running, directory: &Path, done: Sender) -> Outcome {
     let was_paused = running.paused();
     let began = Instant::now();
     match hold(running).await {
         Ok(None) => {}
         Ok(Some(end)) => {
-            return (
-                Err("the container has just ended".into()),
-                Outcome::Ended(end),
-            );
+            let _ = done.send(Err("the container has just ended".to_owned()));
+            return Outcome::Ended(end);
         }
-        Err(error) => return (Err(sentence(&error)), held_back(&error)),
+        Err(error) => {
+            let _ = done.send(Err(sentence(&error)));
+            return held_back(&error);
+        }
     }
-    let (own, into) = (running.plan.held.directory().disk(), directory.to_owned());
-    let saved = match create(directory) {
+    let mut saving = match copy(running, directory).await {
         Ok(create) => {
-            let copied = call(running, move |client| {
-                client.pause()?;
-                client.create_snapshot(&create)?;
-                let to = into.join(DISK);
-                Ok(disk::copy(&own, &to).map_err(|source| SaveError::Disk { path: to, source }))
-            });
-            copied.await.map_err(SaveError::Machine).flatten()
+            let create = SnapshotCreate {
+                resume_vm: true,
+                ..create
+            };
+            spawn(running, move |client| {
+                client.create_snapshot(&create).map_err(SaveError::Machine)
+            })
         }
-        Err(error) => Err(error),
+        Err(error) => spawn(running, |_| Err(error)),
     };
-    // Whether or not it was saved.
-    let resumed = match go_on(running, was_paused).await {
-        Ok(()) => Outcome::Runs,
-        Err(why) => Outcome::Lost(why),
+    // It answers as soon as it runs, which is long before all is written, or when it was made to because nothing could be.
+    let api = running.sockets.api.clone();
+    let attached = attach(running);
+    tokio::pin!(attached);
+    let mut saved = None;
+    let attached = loop {
+        tokio::select! {
+            attached = &mut attached => break attached,
+            outcome = &mut saving, if saved.is_none() => {
+                let outcome = joined(outcome);
+                if outcome.is_err() {
+                    let _ = call(&api, Client::resume).await;
+                }
+                saved = Some(outcome);
+            }
+        }
     };
     let stood_still = began.elapsed();
-    let said = saved.map(|()| stood_still);
-    (said.map_err(|error| sentence(&error)), resumed)
+    if let Err(error) = attached {
+        let why = sentence(&error);
+        let _ = done.send(Err(why.clone()));
+        return Outcome::Lost(why);
+    }
+    if was_paused && let Err(error) = call(&api, Client::pause).await {
+        tracing::warn!(%error, "a container that was paused goes on");
+    }
+    tokio::spawn(async move {
+        let saved = match saved {
+            Some(saved) => saved,
+            None => joined(saving.await),
+        };
+        let said = saved.map(|()| stood_still);
+        let _ = done.send(said.map_err(|error| sentence(&error)));
+    });
+    Outcome::Runs
+}
+
+/// Has the machine stand still, and copies its disk.
+async fn copy(running: &Running, directory: &Path) -> Result<SnapshotCreate, SaveError> {
+    let create = create(directory)?;
+    let (own, to) = (running.plan.held.directory().disk(), directory.join(DISK));
+    let copied = spawn(running, move |client| {
+        client.pause().map_err(SaveError::Machine)?;
+        disk::copy(&own, &to).map_err(|source| SaveError::Disk { path: to, source })
+    });
+    joined(copied.await)?;
+    Ok(create)
+}
+
+/// Has something done that blocks, with the machine's VMM.
+fn spawn(
+    running: &Running,
+    what: impl FnOnce(&Client) -> Result<(), SaveError> + Send + 'static,
+) -> JoinHandle<Result<(), SaveError>> {
+    let client = Client::new(&running.sockets.api).with_time(PATIENCE);
+    tokio::task::spawn_blocking(move || what(&client))
+}
+
+fn joined(outcome: Result<Result<(), SaveError>, JoinError>) -> Result<(), SaveError> {
+    let broken = |error: JoinError| SaveError::Machine(ClientError::Protocol(error.to_string()));
+    outcome.unwrap_or_else(|error| Err(broken(error)))
+}
+
+/// Goes on with the frozen processes of a machine that runs, or is about to.
+async fn attach(running: &mut Running) -> Result<(), SessionError> {
+    let stream = session::connect(&running.sockets.vsock).await?;
+    running.session.attach(stream).await
 }
 
 /// A container whose processes were not frozen goes on; if its agent does not answer any more it does not.
@@ -185,6 +248,7 @@ fn create(directory: &Path) -> Result<SnapshotCreate, SaveError> {
     };
     Ok(SnapshotCreate {
         snapshot_type: SnapshotType::Full,
+        resume_vm: false,
         snapshot_path: path(STATE)?,
         mem_file_path: path(MEMORY)?,
     })
@@ -192,18 +256,13 @@ fn create(directory: &Path) -> Result<SnapshotCreate, SaveError> {
 
 /// Lets the processes of a machine go on that is at rest.
 async fn go_on(running: &mut Running, pause: bool) -> Result<(), String> {
-    call(running, Client::resume)
-        .await
-        .map_err(|error| sentence(&error))?;
-    let attached = async {
-        let stream = session::connect(&running.sockets.vsock).await?;
-        running.session.attach(stream).await
-    };
-    attached.await.map_err(|error| sentence(&error))?;
+    let api = running.sockets.api.clone();
+    let resumed = call(&api, Client::resume).await;
+    resumed.map_err(|error| sentence(&error))?;
+    attach(running).await.map_err(|error| sentence(&error))?;
     if pause {
-        call(running, Client::pause)
-            .await
-            .map_err(|error| sentence(&error))?;
+        let paused = call(&api, Client::pause).await;
+        paused.map_err(|error| sentence(&error))?;
     }
     Ok(())
 }
@@ -233,7 +292,9 @@ async fn suspend(running: &mut Running) -> (Result<Duration, String>, Outcome) {
             client.pause()?;
             client.create_snapshot(&create)
         };
-        call(running, ask).await.map_err(SaveError::Machine)
+        call(&running.sockets.api, ask)
+            .await
+            .map_err(SaveError::Machine)
     };
     let saved = saved.await.and_then(|()| {
         let sealed = suspended::seal(running.plan.held.directory());

@@ -32,8 +32,9 @@ pub(crate) struct GuestKernel {
 }
 
 /// What our kernel is told wherever it runs: a reboot and a panic end the machine, nothing that the
-/// VMM knows is measured or searched for, and nobody reads what it says.
-const ARGUMENTS: &str = "reboot=k panic=-1 acpi=off pci=off tsc=reliable no_timer_check quiet";
+/// VMM knows is measured or searched for, free memory is reported in pieces of 32 KiB, since what a program leaves behind seldom is 2 MiB
+/// in one piece, and nobody reads what it says.
+const ARGUMENTS: &str = "reboot=k panic=-1 acpi=off pci=off tsc=reliable no_timer_check page_reporting.page_reporting_order=3 quiet";
 
 impl GuestKernel {
     /// What the probe found out about this host's KVM.

@@ -87,6 +87,7 @@ impl Making {
         let no_text = |_| io::Error::other("their path is no UTF-8");
         let create = SnapshotCreate {
             snapshot_type: SnapshotType::Full,
+            resume_vm: false,
             snapshot_path: path(STATE).map_err(no_text)?,
             mem_file_path: path(MEMORY).map_err(no_text)?,
         };

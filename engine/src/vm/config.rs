@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hull_vm_api::VmConfig;
 use hull_vm_api::config::{
-    BootSource, CacheType, Drive, Entropy, HostPath, MachineConfig, Serial, Vsock,
+    Balloon, BootSource, CacheType, Drive, Entropy, HostPath, MachineConfig, Serial, Vsock,
 };
 use hull_vm_api::request::{
     DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, SnapshotLoad,
@@ -141,6 +141,14 @@ pub(crate) fn boot(
         },
         vsock: Some(Vsock::new(GUEST_CID, HostPath::fd(VSOCK))),
         entropy: Some(Entropy::default()),
+        // Its memory is the host's again when it is free.
+        balloon: Some(Balloon {
+            amount_mib: 0,
+            deflate_on_oom: true,
+            stats_polling_interval_s: 0,
+            free_page_hinting: false,
+            free_page_reporting: true,
+        }),
         serial: machine.kernel_log.map(|path| Serial {
             serial_out_path: Some(path),
             ..Serial::default()

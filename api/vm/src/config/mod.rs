@@ -305,7 +305,7 @@ impl<B: BootSection> VmConfig<B> {
     }
 }
 
-fn is_false(value: &bool) -> bool {
+pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }
 

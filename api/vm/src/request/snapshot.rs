@@ -15,6 +15,9 @@ pub struct SnapshotCreate {
     pub snapshot_path: HostPath,
     /// The file for the guest's memory.
     pub mem_file_path: HostPath,
+    /// A microVM that is paused goes on as soon as there is a copy of it, as one that runs does. Hull's own field.
+    #[serde(default, skip_serializing_if = "crate::config::is_false")]
+    pub resume_vm: bool,
 }
 
 /// How much of the memory a snapshot has.
