@@ -11,7 +11,7 @@ use std::time::Instant;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
 use hull_vm_api::config::Reboot;
-use hull_vm_api::{Draft, ExitCause, Fault, Metadata, Reply, Stage, VmConfig};
+use hull_vm_api::{Draft, ExitCause, Metadata, Stage, VmConfig};
 use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -118,9 +118,9 @@ impl Running {
         program::forget_start();
         loop {
             if let Some(end) = self.shared.ending.get() {
-                if let Some(answer) = self.later.give_up() {
+                for report in self.later.give_up() {
                     // Without a keeper there is nobody to be told.
-                    let _ = tell(keeper, answer);
+                    let _ = tell(keeper, &report);
                 }
                 return Ok(end.clone());
             }
@@ -130,10 +130,10 @@ impl Running {
             if host.figures.due().is_some_and(|due| due.is_zero()) {
                 write_figures(host);
             }
-            if let Some(answer) = self.end_waiting()
-                && tell(keeper, answer).is_err()
-            {
-                self.shared.ending.announce(ExitCause::ParentGone);
+            while let Some(report) = self.end_waiting() {
+                if tell(keeper, &report).is_err() {
+                    self.shared.ending.announce(ExitCause::ParentGone);
+                }
             }
             if rang.take() {
                 self.button.go_on();
@@ -255,7 +255,7 @@ impl Running {
                         Ok(request) => self.take_request(request, host),
                         Err(fault) => Some(Err(fault)),
                     };
-                    answer.map_or(Ok(()), |answer| tell(keeper, answer))
+                    answer.map_or(Ok(()), |answer| tell(keeper, &Report::answer(answer)))
                 }
                 Ok(Some(Order::Start(_) | Order::Restore(_))) => Ok(()),
                 Err(error) => Err(error),
@@ -267,9 +267,9 @@ impl Running {
     }
 }
 
-/// Answers the request that the keeper handed over last.
-fn tell(keeper: &mut Channel, answer: Result<Reply, Fault>) -> io::Result<()> {
-    keeper.send(&Report::answer(answer))?;
+/// Tells the keeper what became of a request.
+fn tell(keeper: &mut Channel, report: &Report) -> io::Result<()> {
+    keeper.send(report)?;
     keeper.flush_all()
 }
 

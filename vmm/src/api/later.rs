@@ -3,6 +3,7 @@
 //! The event loop keeps the request and goes on. Whoever is done tells it, and rings; who takes too long is answered that nothing was
 //! changed, and that is made true. The keeper hands the next request on when this one is answered.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -14,39 +15,47 @@ use hull_devices::MmioTransport;
 use hull_devices::block::{Block, Disk};
 use hull_vm_api::config::{Drive, DriveUpdate};
 use hull_vm_api::request::SnapshotCreate;
-use hull_vm_api::{Fault, Reply, Request};
+use hull_vm_api::{Fault, Reply, Request, Stage};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::Host;
 use super::devices::missing;
+use super::live::{self, Live, Rope};
 use crate::error::{StartError, with_sources};
+use crate::keeper::message::Report;
 use crate::running::Running;
 use crate::snapshot::format::v1::MemoryLabel;
+use crate::vcpus::Stuck;
 use crate::virtio::{self, Name};
 
 /// How long the host's files may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The request that waits.
+/// The request that waits, and the snapshot that is written aside.
 #[derive(Debug)]
 pub(crate) struct Later {
-    waiting: Option<Waiting>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) live: Option<Live>,
+    /// Since when the machine stands still for a snapshot.
+    pub(super) halted: Option<Instant>,
     told: Receiver<Told>,
+    /// What was told and not yet looked at.
+    heard: VecDeque<Told>,
     tell: Sender<Told>,
     bell: Arc<EventFd>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    number: u64,
-    request: Request,
-    what: What,
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    pub(super) request: Request,
+    pub(super) what: What,
 }
 
 /// What it waits for.
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     /// A device's file, until then.
     File {
         device: Name,
@@ -55,33 +64,45 @@ enum What {
     },
     /// A snapshot, which takes as long as its disk does.
     Snapshot(Instant),
+    /// A snapshot of a machine that runs, until that has been copied.
+    Live { began: Instant, claim: Claim },
 }
 
-/// What became of something: of a snapshot, its label.
-type Told = (u64, Result<Option<MemoryLabel>, Fault>);
+/// What is told of a request.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The machine is to stand still.
+    Halt(Sender<Result<(), Stuck>>),
+    /// It can go on; whether it was copied, so that the rest is done without it.
+    GoOn { is_copied: bool },
+    /// What became of it: of a snapshot, its label.
+    Done(Result<Option<MemoryLabel>, Fault>),
+}
 
-/// Taken once: by who makes the change, or by who gives it up. It is taken with the device's lock held.
+type Told = (u64, News);
+
+/// Taken once: by who makes the change, or by who gives it up. That of a device's file is taken with the device's lock held.
 #[derive(Debug, Clone, Default)]
-struct Claim(Arc<AtomicBool>);
+pub(super) struct Claim(Arc<AtomicBool>);
 
 impl Claim {
     /// Whether it was free.
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
 }
 
 /// Tells the event loop what became of something.
-struct Teller {
+pub(super) struct Teller {
     number: u64,
     tell: Sender<Told>,
     bell: Arc<EventFd>,
 }
 
 impl Teller {
-    fn tell(self, result: Result<Option<MemoryLabel>, Fault>) {
+    pub(super) fn tell(&self, news: News) {
         // It fails only when the machine has ended.
-        let _ = self.tell.send((self.number, result));
+        let _ = self.tell.send((self.number, news));
         let _ = self.bell.write(1);
     }
 }
@@ -95,7 +116,10 @@ impl Later {
         let (tell, told) = mpsc::channel();
         Ok(Self {
             waiting: None,
+            live: None,
+            halted: None,
             told,
+            heard: VecDeque::new(),
             tell,
             bell: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
             next: 0,
@@ -111,23 +135,46 @@ impl Later {
     pub(crate) fn due(&self) -> Option<Duration> {
         match self.waiting.as_ref()?.what {
             What::File { until, .. } => Some(until.saturating_duration_since(Instant::now())),
-            What::Snapshot(_) => None,
+            What::Snapshot(_) | What::Live { .. } => None,
         }
     }
 
-    /// The answer to the request that waits when there is no machine any more that could do it.
-    pub(crate) fn give_up(&mut self) -> Option<Result<Reply, Fault>> {
-        let message = match self.waiting.take()?.what {
-            What::File { .. } => "the guest ended, or began again, before the host's file answered",
-            What::Snapshot(_) => "Create snapshot error: the microVM ended before it was written",
-        };
-        Some(Err(Fault::internal(message)))
+    /// The answers to requests that wait when there is no machine any more that could do it.
+    pub(crate) fn give_up(&mut self) -> impl Iterator<Item = Report> {
+        let waiting = self.waiting.take().map(|waiting| {
+            let message = match waiting.what {
+                What::File { .. } => {
+                    "the guest ended, or began again, before the host's file answered"
+                }
+                What::Snapshot(_) | What::Live { .. } => live::OVER,
+            };
+            Report::answer(Err(Fault::internal(message)))
+        });
+        let live = self.live.take().map(|live| {
+            let number = live.number;
+            live.give_up(|| self.hear_within(number, PATIENCE))
+        });
+        waiting.into_iter().chain(live)
     }
 
-    /// What was told of a request; what is told of others comes too late.
-    fn heard(&self, number: u64) -> Option<Result<Option<MemoryLabel>, Fault>> {
-        let mut told = self.told.try_iter();
-        told.find_map(|(of, result)| (of == number).then_some(result))
+    /// The next that was told of a request.
+    fn hear(&mut self, number: u64) -> Option<News> {
+        self.heard.extend(self.told.try_iter());
+        let at = self.heard.iter().position(|(of, _)| *of == number)?;
+        self.heard.remove(at).map(|(_, news)| news)
+    }
+
+    /// The same, if it is told within that time.
+    fn hear_within(&mut self, number: u64, patience: Duration) -> Option<News> {
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(news) = self.hear(number) {
+                return Some(news);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let told = self.told.recv_timeout(left).ok()?;
+            self.heard.push_back(told);
+        }
     }
 
     fn teller(&mut self) -> Teller {
@@ -164,8 +211,13 @@ impl Running {
                 })
             }
             Request::CreateSnapshot(create) => {
-                let begun = self.begin_snapshot(&request, create, host);
-                begun.map(|number| (number, What::Snapshot(began)))
+                let claim = Claim::default();
+                let begun = self.begin_snapshot(&request, create, &claim, host);
+                let what = match self.stage {
+                    Stage::Running => What::Live { began, claim },
+                    _ => What::Snapshot(began),
+                };
+                begun.map(|number| (number, what))
             }
             _ => return Some(self.answer(&request, host)),
         };
@@ -187,18 +239,29 @@ impl Running {
         &mut self,
         request: &Request,
         create: &SnapshotCreate,
+        claim: &Claim,
         host: &Host,
     ) -> Result<u64, Fault> {
         self.stage.check(request)?;
+        if self.later.live.is_some() {
+            return Err(not_created(
+                "the one before it is still being written; wait for its answer",
+            ));
+        }
         let subject = self.subject(host);
         let subject = subject.map_err(|error| not_created(&with_sources(&error)))?;
         let teller = self.later.teller();
         let number = teller.number;
-        let create = create.clone();
+        let (create, claim) = (create.clone(), claim.clone());
+        let runs = self.stage == Stage::Running;
         self.errands.send(move || {
-            let label = subject.save(&create);
+            let rope = Rope { teller, claim };
+            let label = match runs {
+                true => subject.save_live(&create, &rope),
+                false => subject.save(&create),
+            };
             let told = label.map_err(|error| not_created(&with_sources(&error)));
-            teller.tell(told.map(Some));
+            rope.teller.tell(News::Done(told.map(Some)));
         });
         Ok(number)
     }
@@ -230,7 +293,7 @@ impl Running {
             };
             match disk {
                 Ok(disk) => replace(transport, disk, &claim, teller),
-                Err(fault) => teller.tell(Err(fault)),
+                Err(fault) => teller.tell(News::Done(Err(fault))),
             }
         };
         let name = Name::Drive(id.clone());
@@ -240,14 +303,32 @@ impl Running {
         }
     }
 
-    /// The answer to the request that waited, if it is done or has waited for too long.
-    pub(crate) fn end_waiting(&mut self) -> Option<Result<Reply, Fault>> {
-        let waiting = self.later.waiting.as_ref()?;
+    /// What there is to report of requests that waited: the answer of one that is done or has waited for too long. Called until there is
+    /// nothing.
+    pub(crate) fn end_waiting(&mut self) -> Option<Report> {
         // It fails if nobody rang.
         let _ = self.later.bell.read();
-        let number = waiting.number;
-        if let Some(result) = self.later.heard(number) {
-            return Some(self.end(result));
+        if self.later.waiting.is_none() && self.later.live.is_none() {
+            // Of requests that were given up.
+            self.later.heard.clear();
+        }
+        if let Some(live) = &self.later.live {
+            let number = live.number;
+            if let Some(News::Done(result)) = self.later.hear(number) {
+                return self.end_live(result);
+            }
+        }
+        let number = self.later.waiting.as_ref()?.number;
+        while let Some(news) = self.later.hear(number) {
+            match news {
+                News::Halt(answer) => self.halt(&answer),
+                News::GoOn { is_copied } => {
+                    if let Some(report) = self.end_halt(is_copied) {
+                        return Some(report);
+                    }
+                }
+                News::Done(result) => return Some(Report::answer(self.end(result))),
+            }
         }
         let waiting = self.later.waiting.as_ref()?;
         let (device, claim) = match &waiting.what {
@@ -262,14 +343,14 @@ impl Running {
             .virtio
             .with(&device, |block: &mut Block| claim.take() || block.keep());
         // Where it could not be given up, it was just done.
-        let result = match self.later.heard(number) {
-            Some(result) if gave_up == Some(false) => result,
+        let result = match self.later.hear(number) {
+            Some(News::Done(result)) if gave_up == Some(false) => result,
             _ => Err(Fault::internal(format!(
                 "{device}: the host's file did not answer within {} ms; nothing was changed, try again",
                 PATIENCE.as_millis()
             ))),
         };
-        Some(self.end(result))
+        Some(Report::answer(self.end(result)))
     }
 
     fn end(&mut self, result: Result<Option<MemoryLabel>, Fault>) -> Result<Reply, Fault> {
@@ -317,9 +398,10 @@ fn replace(transport: &MmioTransport, disk: Disk, claim: &Claim, teller: Teller)
         if !claim.take() {
             return None;
         }
-        let told = |result: Result<(), _>| {
+        let told = move |result: Result<(), _>| {
             let result = result.map(|()| None);
-            teller.tell(result.map_err(|error| Fault::bad_request(with_sources(&error))));
+            let result = result.map_err(|error| Fault::bad_request(with_sources(&error)));
+            teller.tell(News::Done(result));
         };
         block.replace(disk, Box::new(told))
     });

@@ -5,6 +5,7 @@
 mod after;
 mod devices;
 mod later;
+mod live;
 mod snapshots;
 
 use crate::files::Files;

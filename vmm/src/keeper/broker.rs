@@ -34,6 +34,8 @@ pub(crate) struct Broker {
     metrics: Option<File>,
     /// New files, which have no names yet.
     staged: Vec<Staged>,
+    /// Those of the request that waits aside.
+    aside: Vec<Staged>,
     /// The last words of a process whose sandbox was violated.
     note: Option<String>,
 }
@@ -49,6 +51,7 @@ impl Broker {
             vsock: None,
             metrics: None,
             staged: Vec::new(),
+            aside: Vec::new(),
             note: None,
         }
     }
@@ -92,6 +95,17 @@ impl Broker {
         self.grants.take_back();
     }
 
+    /// The request is answered later. It has all that it needs but the names of its files.
+    pub(crate) fn set_aside(&mut self) {
+        self.aside.append(&mut self.staged);
+        self.grants.take_back();
+    }
+
+    /// That one is answered. Nothing is left of files that were not published.
+    pub(crate) fn end_aside(&mut self) {
+        self.aside.clear();
+    }
+
     /// What the process said of its own end.
     #[must_use]
     pub(crate) fn note(&self) -> Option<&str> {
@@ -133,7 +147,11 @@ impl Broker {
 
     /// Gives new files their names. They are whole, and on their disk; so are the names, when this is over.
     fn publish(&mut self) -> Result<(), Refusal> {
-        for staged in std::mem::take(&mut self.staged) {
+        let staged = match self.aside.is_empty() {
+            true => &mut self.staged,
+            false => &mut self.aside,
+        };
+        for staged in std::mem::take(staged) {
             self.opener.publish("", staged)?;
         }
         Ok(())

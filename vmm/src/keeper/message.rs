@@ -78,6 +78,10 @@ pub(crate) enum Report {
     NotStarted(Failure),
     /// The answer to a request: the body in JSON, if there is one.
     Answer(Result<Option<String>, Fault>),
+    /// The request under way is answered later ([`Report::Late`]); until then others can be.
+    Aside,
+    /// The answer to that one.
+    Late(Result<Option<String>, Fault>),
     /// The machine has ended, and its process is about to.
     Ended(Ended),
 }
@@ -167,12 +171,19 @@ impl Report {
     /// The answer to a request.
     #[must_use]
     pub(crate) fn answer(answer: Result<Reply, Fault>) -> Self {
-        let written = answer.and_then(|reply| {
-            let body = reply
-                .body()
-                .map_err(|error| Fault::internal(error.to_string()))?;
-            Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
-        });
-        Self::Answer(written)
+        Self::Answer(written(answer))
     }
+
+    /// The answer to the request that waits aside.
+    #[must_use]
+    pub(crate) fn late(answer: Result<Reply, Fault>) -> Self {
+        Self::Late(written(answer))
+    }
+}
+
+/// With its body in JSON, if it has one.
+fn written(answer: Result<Reply, Fault>) -> Result<Option<String>, Fault> {
+    let body = answer?.body();
+    let body = body.map_err(|error| Fault::internal(error.to_string()))?;
+    Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
 }

@@ -8,6 +8,7 @@
 //! One thread, besides the API's and the one that opens files. It waits for everything at once and for nothing in particular, least of
 //! all for the machine.
 
+mod answering;
 mod api;
 pub(crate) mod ask;
 mod broker;
@@ -26,11 +27,12 @@ use std::time::{Duration, Instant};
 use hull_vm_api::config::{Logger, Metrics};
 use hull_vm_api::request::SnapshotLoad;
 use hull_vm_api::server::Call;
-use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, Request, VmConfig};
+use hull_vm_api::{Builder, Draft, ExitCause, Metadata, Reply, VmConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::WaitStatus;
 
+use answering::Answering;
 pub(crate) use api::Api;
 pub(crate) use broker::Broker;
 use channel::Channel;
@@ -87,8 +89,8 @@ pub(crate) enum Plan {
 enum Stage {
     Configuring(Box<Builder>),
     Starting(Starting),
-    /// With the request that it answers.
-    Running(Option<Call>),
+    /// With the requests that it answers.
+    Running(Answering),
 }
 
 /// The machine's process is gone, or says what it must not.
@@ -250,11 +252,11 @@ impl Keeper<'_> {
                         *stage = Stage::Starting(starting);
                     }
                 }
-                Stage::Running(under_way) => {
+                Stage::Running(answering) => {
                     let named = call.request().host_paths(&self.draft);
                     self.broker.lend(named);
                     let forwarded = Forwarded::new(call.original(), self.figures.counted());
-                    *under_way = Some(call);
+                    answering.begin(call);
                     self.tell(&Order::Answer(forwarded))?;
                 }
                 // Refused by `takes_calls`.
@@ -281,7 +283,7 @@ impl Keeper<'_> {
                     call.answer(Ok(Reply::Done));
                 }
                 self.broker.opener_mut().be_patient(opening::PATIENCE);
-                *stage = Stage::Running(None);
+                *stage = Stage::Running(Answering::default());
                 program::forget_start();
             }
             (Report::NotStarted(failure), Stage::Starting(starting)) => {
@@ -299,18 +301,20 @@ impl Keeper<'_> {
                     }
                 }
             }
-            (Report::Answer(answer), Stage::Running(under_way)) if under_way.is_some() => {
+            (Report::Answer(answer), Stage::Running(answering)) if !answering.is_free() => {
                 match answer {
                     Ok(_) => self.broker.keep(),
                     Err(_) => self.broker.take_back(),
                 }
-                if let Some(call) = under_way.take() {
-                    let reply = match call.request() {
-                        Request::GetMetrics => Reply::Metrics,
-                        _ => Reply::Json,
-                    };
-                    call.answer(answer.map(|body| body.map_or(Reply::Done, reply)));
-                }
+                answering.end(answer);
+            }
+            (Report::Aside, Stage::Running(answering)) if answering.can_wait() => {
+                self.broker.set_aside();
+                answering.set_aside();
+            }
+            (Report::Late(answer), Stage::Running(answering)) if answering.waits() => {
+                self.broker.end_aside();
+                answering.end_aside(answer);
             }
             (Report::Ended(ended), stage) => {
                 if let (Ended::Failed(failure), Stage::Starting(starting)) = (&ended, stage)
@@ -349,7 +353,11 @@ impl Keeper<'_> {
             match report {
                 Report::Ended(ended) => return ended,
                 Report::NotStarted(failure) => return Ended::Failed(failure),
-                Report::Started | Report::Restores(_) | Report::Answer(_) => {}
+                Report::Started
+                | Report::Restores(_)
+                | Report::Answer(_)
+                | Report::Aside
+                | Report::Late(_) => {}
             }
         }
         let talks = !matches!(
@@ -374,7 +382,11 @@ impl Keeper<'_> {
 impl Stage {
     /// Whether a request can be begun.
     fn takes_calls(&self) -> bool {
-        matches!(self, Self::Configuring(_) | Self::Running(None))
+        match self {
+            Self::Configuring(_) => true,
+            Self::Starting(_) => false,
+            Self::Running(answering) => answering.is_free(),
+        }
     }
 }
 

@@ -24,6 +24,8 @@ counters! {
         pub(crate) full_create_snapshot: Level,
         /// The last diff, in the same way, in microseconds.
         pub(crate) diff_create_snapshot: Level,
+        /// How long a microVM that ran stood still for its last snapshot, in microseconds.
+        pub(crate) live_snapshot_pause: Level,
         /// From the order to load the machine's snapshot until it could run, in microseconds; 0 if it booted.
         pub(crate) load_snapshot: Level,
     }

@@ -5,6 +5,8 @@
 //! 3. The vCPUs with their local APICs, and then the other interrupt controllers: nothing interrupts any more.
 //! 4. The memory, which nobody writes any more. It is the long part. What KVM has noted of it since the last snapshot is collected before.
 //! 5. The state, which says that all of it is there; and then both get their names.
+//!
+//! Of one that runs, a copy of the process does the long part ([`super::live`]).
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -21,8 +23,9 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::format::v1::{BoardState, Device, Host, MemoryLabel, VcpuState};
 use super::format::{self, FormatError, Snapshot};
-use super::memory::dirty::{self, Slot};
-use super::memory::{self, MemoryFileError, Saved, Which};
+use super::live::LiveError;
+use super::memory::dirty::{self, Noted, Slot};
+use super::memory::{self, Chosen, MemoryFileError, Saved, Which};
 use crate::files::{Access, FileError, Files};
 use crate::kvm::KvmError;
 use crate::legacy::I8042;
@@ -72,6 +75,8 @@ pub(crate) enum CreateError {
         state: HostPath,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Live(#[from] LiveError),
 }
 
 /// Everything that a snapshot is taken of.
@@ -100,56 +105,103 @@ pub(crate) struct Subject {
     pub(crate) files: Files,
 }
 
+/// The files of a snapshot, which are open, and what it is to be.
+pub(super) struct Begun {
+    pub(super) label: MemoryLabel,
+    is_diff: bool,
+    pub(super) memory: File,
+    state: File,
+}
+
 impl Subject {
-    /// Takes the snapshot; the label of its memory.
+    /// Takes the snapshot of a machine that stands still; the label of its memory.
     ///
     /// # Errors
     /// Why there is none.
     pub(crate) fn save(self, create: &SnapshotCreate) -> Result<MemoryLabel, CreateError> {
-        let in_memory = |source| CreateError::Memory {
-            path: create.mem_file_path.clone(),
-            source,
-        };
+        let mut begun = self.begin(create)?;
+        let snapshot = self.state(begun.label.clone(), PATIENCE)?;
+        let noted = self.noted()?;
+        let saved = self.saved(begun.is_diff, &noted);
+        let written = saved.and_then(|saved| memory::write(saved, &begun.label, &begun.memory));
+        written.map_err(in_memory(create))?;
+        begun.write_state(create, &snapshot)?;
+        self.publish(create)?;
+        noted.forget();
+        Ok(begun.label)
+    }
+
+    /// Opens its files.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub(super) fn begin(&self, create: &SnapshotCreate) -> Result<Begun, CreateError> {
         let size = self.memory.iter().map(GuestMemoryRegion::len).sum();
         let base = match (create.snapshot_type, &self.slots) {
             (SnapshotType::Full, _) => None,
             // Without a snapshot before it everything is new.
-            (SnapshotType::Diff, Some(_)) => self.last.clone(),
+            (SnapshotType::Diff, Some(_)) => self.last.as_ref(),
             (SnapshotType::Diff, None) => return Err(CreateError::NotTracked),
         };
-        let label = MemoryLabel::new(size, base.as_ref()).map_err(in_memory)?;
-        let snapshot = self.state(label.clone())?;
+        let label = MemoryLabel::new(size, base).map_err(in_memory(create))?;
+        let memory = self.begin_memory(create, base)?;
+        let path = &create.snapshot_path;
+        let state = self.files.create("snapshot/create.snapshot_path", path)?;
+        state.set_len(0).map_err(|error| failed(path, error))?;
+        Ok(Begun {
+            label,
+            is_diff: base.is_some(),
+            memory,
+            state,
+        })
+    }
+
+    /// What was written until now.
+    ///
+    /// # Errors
+    /// If KVM does not tell.
+    pub(super) fn noted(&self) -> Result<Noted, KvmError> {
         if let Some(slots) = &self.slots {
             dirty::collect(&self.vm, slots, &self.memory)?;
         }
-        let memory = self.begin_memory(create, base.as_ref())?;
-        let path = &create.snapshot_path;
-        let mut state = self.files.create("snapshot/create.snapshot_path", path)?;
-        state.set_len(0).map_err(|error| failed(path, error))?;
-        let pagemap = self.pagemap.map_err(MemoryFileError::Pagemap);
-        let saved = Saved {
+        Ok(Noted::take(&self.memory))
+    }
+
+    /// What of the memory is saved.
+    ///
+    /// # Errors
+    /// If the host does not tell which pages there are.
+    fn saved<'a>(
+        &'a self,
+        is_diff: bool,
+        noted: &'a Noted,
+    ) -> Result<Saved<'a>, MemoryFileError> {
+        let pagemap = self.pagemap.as_ref().map_err(|error| {
+            let number = error.raw_os_error().unwrap_or(libc::ENOENT);
+            MemoryFileError::Pagemap(std::io::Error::from_raw_os_error(number))
+        });
+        Ok(Saved {
             memory: &self.memory,
-            pagemap: &pagemap.map_err(in_memory)?,
-            which: match base {
-                None if self.is_filled => Which::Filled,
-                None => Which::Full,
-                Some(_) => Which::Diff,
+            pagemap: pagemap?,
+            which: match is_diff {
+                true => Which::Diff(noted),
+                false if self.is_filled => Which::Filled,
+                false => Which::Full,
             },
-        };
-        memory::write(saved, &label, &memory).map_err(in_memory)?;
-        format::write(&snapshot, &mut state).map_err(|source| CreateError::State {
-            path: path.clone(),
-            source,
-        })?;
-        state.sync_all().map_err(|error| failed(path, error))?;
+        })
+    }
+
+    /// Puts the files in their places.
+    ///
+    /// # Errors
+    /// The host's answer.
+    pub(super) fn publish(&self, create: &SnapshotCreate) -> Result<(), CreateError> {
         let published = self.files.publish();
         published.map_err(|source| CreateError::Publish {
             memory: create.mem_file_path.clone(),
-            state: path.clone(),
+            state: create.snapshot_path.clone(),
             source,
-        })?;
-        dirty::forget(&self.memory);
-        Ok(label)
+        })
     }
 
     /// The memory's file: empty, unless what a diff is of is there already, whose place it takes. Not the one that is mapped, which a
@@ -161,10 +213,7 @@ impl Subject {
     ) -> Result<File, CreateError> {
         const WHAT: &str = "snapshot/create.mem_file_path";
         let path = &create.mem_file_path;
-        let in_memory = |source| CreateError::Memory {
-            path: path.clone(),
-            source,
-        };
+        let in_memory = in_memory(create);
         let is_base = |file: &File| base.is_some_and(|label| memory::base::has(file, label));
         let there = self.files.open(WHAT, path, Access::Read);
         let there = there.ok().filter(is_base);
@@ -186,7 +235,7 @@ impl Subject {
             return Err(CreateError::OwnMemory { path });
         }
         let emptied = file.set_len(0).map_err(MemoryFileError::refused);
-        emptied.map_err(in_memory)?;
+        emptied.map_err(&in_memory)?;
         if let Some(there) = there {
             memory::base::copy(&there, &file).map_err(in_memory)?;
         }
@@ -194,10 +243,17 @@ impl Subject {
     }
 
     /// The state of everything but the memory.
-    fn state(&self, memory: MemoryLabel) -> Result<Snapshot, CreateError> {
+    ///
+    /// # Errors
+    /// What is not told, or not within that time.
+    pub(super) fn state(
+        &self,
+        memory: MemoryLabel,
+        patience: Duration,
+    ) -> Result<Snapshot, CreateError> {
         let device = |device: &ToBeSaved| {
             let name = device.name.clone();
-            let transport = device.save(PATIENCE);
+            let transport = device.save(patience);
             Ok::<_, CreateError>(Device {
                 transport: transport.ok_or_else(|| CreateError::InFlight {
                     device: name.clone(),
@@ -222,6 +278,46 @@ impl Subject {
             serial,
             devices,
         })
+    }
+}
+
+impl Begun {
+    /// What of the memory is chosen now.
+    ///
+    /// # Errors
+    /// If the host does not tell which pages there are.
+    pub(super) fn choose(
+        &self,
+        subject: &Subject,
+        noted: &Noted,
+    ) -> Result<Chosen, MemoryFileError> {
+        memory::choose(subject.saved(self.is_diff, noted)?)
+    }
+
+    /// Writes the state, and brings it to its disk.
+    ///
+    /// # Errors
+    /// What the host refused.
+    pub(super) fn write_state(
+        &mut self,
+        create: &SnapshotCreate,
+        snapshot: &Snapshot,
+    ) -> Result<(), CreateError> {
+        let path = &create.snapshot_path;
+        let written = format::write(snapshot, &mut self.state);
+        written.map_err(|source| CreateError::State {
+            path: path.clone(),
+            source,
+        })?;
+        self.state.sync_all().map_err(|error| failed(path, error))
+    }
+}
+
+/// For `map_err`: of the memory's file.
+pub(super) fn in_memory(create: &SnapshotCreate) -> impl Fn(MemoryFileError) -> CreateError {
+    |source| CreateError::Memory {
+        path: create.mem_file_path.clone(),
+        source,
     }
 }
 

@@ -66,7 +66,7 @@ fn put_on(diff: &Path, base: &Path) {
     }
 }
 
-fn guest_memory(pair: &Pair) -> Vec<u8> {
+pub(crate) fn guest_memory(pair: &Pair) -> Vec<u8> {
     let mut bytes = fs::read(&pair.memory).unwrap();
     bytes.truncate(MEMORY);
     bytes

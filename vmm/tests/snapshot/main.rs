@@ -8,6 +8,7 @@ mod diff;
 mod faults;
 mod full;
 mod kills;
+mod live;
 mod refusals;
 
 use std::fs::File;
@@ -55,7 +56,7 @@ impl Pair {
     }
 }
 
-/// Takes a full snapshot of a machine that is paused.
+/// Takes a full snapshot.
 fn snapshot(client: &Client, vm: &Vm, name: &str) -> Pair {
     let pair = Pair::of(vm, name);
     client

@@ -130,7 +130,6 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_and_the_machine_goes_on() {
     running.await_output("ready\n");
     let pair = Pair::of(&vm, "one");
     let create = pair.create(SnapshotType::Full);
-    assert!(refusal(client.create_snapshot(&create)).contains("pause it first"));
     client.pause().unwrap();
     let mut wrong = create.clone();
     wrong.mem_file_path = host(&vm.path("missing/memory"));

@@ -2,6 +2,7 @@
 //!
 //! What the guest's processors write, and KVM for them, KVM notes; what devices write, and give back to the host, is noted by the
 //! memory itself. KVM forgets what it tells, so it is added to the rest, which is only forgotten when there is a snapshot that has it.
+//! The guest may go on meanwhile, and what it writes then belongs to the next one.
 
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ pub(crate) struct Slot {
 }
 
 /// Where a region notes what was written to it, if it does.
-pub(super) fn notes(region: &Region) -> Option<&AtomicBitmap> {
+fn notes(region: &Region) -> Option<&AtomicBitmap> {
     let mapping: &MmapRegion<Option<AtomicBitmap>> = region;
     mapping.bitmap().as_ref()
 }
@@ -67,9 +68,43 @@ fn add(notes: &AtomicBitmap, first: usize, log: &[u64]) {
     }
 }
 
-/// There is a snapshot that has all of it.
-pub(crate) fn forget(memory: &GuestMemory) {
-    for notes in memory.iter().filter_map(notes) {
-        notes.get_and_reset();
+/// What was noted until a moment. It is noted again when this goes, unless it is [forgotten](Self::forget): there is a snapshot that has it.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    memory: GuestMemory,
+    /// Of each region, unless nothing is noted there: a bit for each page.
+    regions: Vec<Option<Vec<u64>>>,
+}
+
+impl Noted {
+    /// Takes what is noted, so that from now on it is what comes after this.
+    pub(crate) fn take(memory: &GuestMemory) -> Self {
+        let regions = memory.iter().map(notes);
+        Self {
+            regions: regions
+                .map(|notes| notes.map(AtomicBitmap::get_and_reset))
+                .collect(),
+            memory: memory.clone(),
+        }
+    }
+
+    /// What was noted of a region.
+    pub(super) fn of(&self, region: usize) -> Option<&[u64]> {
+        self.regions.get(region)?.as_deref()
+    }
+
+    /// There is a snapshot that has all of it.
+    pub(crate) fn forget(mut self) {
+        self.regions.clear();
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        for (region, noted) in self.memory.iter().zip(&self.regions) {
+            if let (Some(notes), Some(noted)) = (notes(region), noted) {
+                add(notes, 0, noted);
+            }
+        }
     }
 }

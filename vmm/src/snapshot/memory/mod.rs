@@ -19,7 +19,7 @@ use std::io;
 use rustix::io::Errno;
 
 pub(crate) use map::{Backing, Origin, map};
-pub(crate) use write::{Saved, Which, write};
+pub(crate) use write::{Chosen, Saved, Which, begin, choose, finish, write, write_pages};
 
 /// Why the memory's file cannot be used, or written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,9 @@ pub enum MemoryFileError {
     /// The host's answer.
     #[error("it cannot be written")]
     Write(#[source] io::Error),
+    /// What the guest's memory is mapped from is not there any more.
+    #[error("the file that this microVM's memory comes from was made shorter while it was mapped")]
+    Lost,
     /// The kernel does not tell which pages there are.
     #[error(
         "this host's kernel does not tell which pages of memory are in use (CONFIG_PROC_PAGE_MONITOR), which snapshots need"

@@ -28,12 +28,12 @@ const AT_A_TIME: usize = 8192;
 ///
 /// # Errors
 /// The host's answer.
-pub(super) fn each<E: From<io::Error>>(
+pub(super) fn each(
     pagemap: &File,
     mapping: Range<u64>,
     file: Option<(&File, u64)>,
-    mut take: impl FnMut(u64) -> Result<(), E>,
-) -> Result<(), E> {
+    mut take: impl FnMut(u64),
+) -> io::Result<()> {
     let pages = (mapping.end - mapping.start) / PAGE;
     let first = mapping.start / PAGE;
     let mut data = file.map(|(file, start)| Data::new(file, start));
@@ -57,7 +57,7 @@ pub(super) fn each<E: From<io::Error>>(
                 }
             };
             if may_hold {
-                take(page)?;
+                take(page);
             }
             page += 1;
         }

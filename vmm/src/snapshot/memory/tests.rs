@@ -34,15 +34,17 @@ fn save(memory: &GuestMemory, on: Option<&MemoryLabel>) -> (MemoryLabel, File) {
     let label = MemoryLabel::new(SIZE << 20, on).unwrap();
     let file = tempfile::tempfile().unwrap();
     let pagemap = pagemap();
+    let noted = dirty::Noted::take(memory);
     let saved = Saved {
         memory,
         pagemap: &pagemap,
         which: match on {
             None => Which::Full,
-            Some(_) => Which::Diff,
+            Some(_) => Which::Diff(&noted),
         },
     };
     write(saved, &label, &file).unwrap();
+    noted.forget();
     (label, file)
 }
 
@@ -147,16 +149,17 @@ fn diffs_are_put_on_the_snapshot_before_them_and_not_used_without() {
         put(page, 1);
     }
     let (full, whole) = save(&memory, None);
-    dirty::forget(&memory);
     put(3, 2);
     put(4, 0);
     put(1000, 2);
     let (first, diff) = save(&memory, Some(&full));
     // Three pages, one of which is zero now, the label and a link.
     assert_eq!(data(&diff), 5 * PAGE);
-    dirty::forget(&memory);
     put(4, 3);
+    // What a snapshot began with is the next one's if it comes to nothing.
+    let noted = dirty::Noted::take(&memory);
     put(1001, 3);
+    drop(noted);
     let (second, last) = save(&memory, Some(&first));
     assert_eq!(data(&last), 4 * PAGE);
 

@@ -10,7 +10,8 @@ use rustix::io::{Errno, pwrite};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::pages::{self, PAGE};
-use super::{MemoryFileError, dirty};
+use super::MemoryFileError;
+use super::dirty::Noted;
 use crate::memory::Region;
 use crate::snapshot::format::v1::MemoryLabel;
 
@@ -21,14 +22,14 @@ const MOST: u64 = 1024;
 const WORDS: usize = 512;
 
 /// Which pages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which<'a> {
     /// All that hold something.
     Full,
     /// The same of memory whose missing pages another process has.
     Filled,
     /// Those that were written since the last snapshot, also if they hold nothing any more.
-    Diff,
+    Diff(&'a Noted),
 }
 
 /// What is written.
@@ -38,7 +39,15 @@ pub(crate) struct Saved<'a> {
     pub(crate) memory: &'a GuestMemory,
     /// `/proc/self/pagemap`.
     pub(crate) pagemap: &'a File,
-    pub(crate) which: Which,
+    pub(crate) which: Which<'a>,
+}
+
+/// Pages that are to be written: of each region a bit for each page.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    regions: Vec<Vec<u64>>,
+    /// Pages of zeros are left out.
+    skips_zeros: bool,
 }
 
 /// Writes it into a file, which is empty or, for a diff, has what that is on top of, and brings it to its disk.
@@ -50,80 +59,89 @@ pub(crate) fn write(
     label: &MemoryLabel,
     file: &File,
 ) -> Result<(), MemoryFileError> {
+    begin(label, file)?;
+    let chosen = choose(saved)?;
+    let written = write_pages(saved.memory, &chosen, file.as_fd());
+    written.map_err(|errno| MemoryFileError::refused(errno.into()))?;
+    finish(label, file)
+}
+
+/// Makes a file as long as it is to be.
+///
+/// # Errors
+/// What the host refused.
+pub(crate) fn begin(label: &MemoryLabel, file: &File) -> Result<(), MemoryFileError> {
     let sized = file.set_len(label.file_size());
-    sized.map_err(MemoryFileError::refused)?;
-    let mut offset = 0;
-    for region in saved.memory.iter() {
-        write_region(saved, region, offset, file)?;
-        offset += region.len();
-    }
+    sized.map_err(MemoryFileError::refused)
+}
+
+/// Closes a file in which all pages are, and brings it to its disk.
+///
+/// # Errors
+/// What the host refused.
+pub(crate) fn finish(label: &MemoryLabel, file: &File) -> Result<(), MemoryFileError> {
     label.write(file)?;
     file.sync_all().map_err(MemoryFileError::refused)
 }
 
-/// What went wrong, of a page.
-enum Wrong {
-    Pagemap(io::Error),
-    Write(io::Error),
-}
-
-impl From<io::Error> for Wrong {
-    fn from(error: io::Error) -> Self {
-        Self::Pagemap(error)
-    }
-}
-
-fn write_region(
-    saved: Saved<'_>,
-    region: &Region,
-    offset: u64,
-    file: &File,
-) -> Result<(), MemoryFileError> {
-    let pages = Pages {
-        region,
-        file: file.as_fd(),
-        offset,
-    };
-    let mut run = 0..0;
-    let mut take = |page| {
-        if page == run.end && run.end - run.start < MOST {
-            run.end += 1;
-            return Ok(());
-        }
-        pages.write(&run).map_err(Wrong::Write)?;
-        run = page..page + 1;
-        Ok(())
-    };
-    let done = match saved.which {
-        Which::Full => {
-            let start = region.as_ptr() as u64;
-            let mapping = start..start + region.len();
-            let backing = region.file_offset().map(|file| (file.file(), file.start()));
-            pages::each(saved.pagemap, mapping, backing, |page| {
-                if pages.is_zero(page) {
-                    return Ok(());
-                }
-                take(page)
-            })
-        }
-        Which::Filled => {
-            let mut all = (0..region.len() / PAGE).filter(|page| !pages.is_zero(*page));
-            all.try_for_each(&mut take)
-        }
-        Which::Diff => {
-            let notes = dirty::notes(region);
-            let mut written = (0..region.len() / PAGE).filter(|page| {
-                let page = usize::try_from(*page).unwrap_or(usize::MAX);
-                notes.is_none_or(|notes| notes.is_bit_set(page))
-            });
-            written.try_for_each(&mut take)
-        }
-    };
-    let done = done.and_then(|()| pages.write(&run).map_err(Wrong::Write));
-    done.map_err(|wrong| match wrong {
-        Wrong::Pagemap(error) => MemoryFileError::Pagemap(error),
-        Wrong::Write(error) => MemoryFileError::refused(error),
+/// Finds out which pages there are to write.
+///
+/// # Errors
+/// If the host does not tell.
+pub(crate) fn choose(saved: Saved<'_>) -> Result<Chosen, MemoryFileError> {
+    let regions = saved.memory.iter().enumerate();
+    let chosen = regions.map(|(index, region)| {
+        let noted = match saved.which {
+            Which::Full => return present(region, saved.pagemap),
+            Which::Filled => None,
+            Which::Diff(noted) => noted.of(index),
+        };
+        let words = usize::try_from(region.len().div_ceil(PAGE * 64)).unwrap_or(usize::MAX);
+        Ok(noted.map_or_else(|| vec![u64::MAX; words], <[u64]>::to_vec))
+    });
+    Ok(Chosen {
+        regions: chosen
+            .collect::<io::Result<_>>()
+            .map_err(MemoryFileError::Pagemap)?,
+        skips_zeros: !matches!(saved.which, Which::Diff(_)),
     })
+}
+
+/// The pages of a region that may hold something.
+fn present(region: &Region, pagemap: &File) -> io::Result<Vec<u64>> {
+    let start = region.as_ptr() as u64;
+    let backing = region.file_offset().map(|file| (file.file(), file.start()));
+    let words = usize::try_from(region.len().div_ceil(PAGE * 64)).unwrap_or(usize::MAX);
+    let mut bits = vec![0; words];
+    pages::each(pagemap, start..start + region.len(), backing, |page| {
+        let word = usize::try_from(page / 64).unwrap_or(usize::MAX);
+        if let Some(word) = bits.get_mut(word) {
+            *word |= 1 << (page % 64);
+        }
+    })?;
+    Ok(bits)
+}
+
+/// Writes pages to their places. It neither allocates nor locks anything, as a copy of the process must not.
+///
+/// # Errors
+/// What the host refused.
+pub(crate) fn write_pages(
+    memory: &GuestMemory,
+    chosen: &Chosen,
+    file: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    let mut offset = 0;
+    for (region, bits) in memory.iter().zip(&chosen.regions) {
+        let pages = Pages {
+            region,
+            file,
+            offset,
+        };
+        pages.write_all(bits, chosen.skips_zeros)?;
+        offset += region.len();
+    }
+    Ok(())
 }
 
 /// The pages of a region, and where they go.
@@ -134,6 +152,29 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
+    /// Writes those that have a bit.
+    fn write_all(&self, bits: &[u64], skips_zeros: bool) -> Result<(), Errno> {
+        let mut run = 0..0;
+        for (first, word) in (0..).step_by(64).zip(bits) {
+            let mut rest = *word;
+            while rest != 0 {
+                let page = first + u64::from(rest.trailing_zeros());
+                rest &= rest - 1;
+                let is_there = self.address(page, 1).is_some();
+                if !is_there || skips_zeros && self.is_zero(page) {
+                    continue;
+                }
+                if page == run.end && run.end - run.start < MOST {
+                    run.end += 1;
+                    continue;
+                }
+                self.write(&run)?;
+                run = page..page + 1;
+            }
+        }
+        self.write(&run)
+    }
+
     /// Whether there is nothing in a page of the region.
     #[allow(unsafe_code)]
     fn is_zero(&self, page: u64) -> bool {
@@ -151,7 +192,7 @@ impl Pages<'_> {
 
     /// Writes some pages that follow each other.
     #[allow(unsafe_code)]
-    fn write(&self, pages: &Range<u64>) -> io::Result<()> {
+    fn write(&self, pages: &Range<u64>) -> Result<(), Errno> {
         let count = pages.end - pages.start;
         let Some(at) = self.address(pages.start, count) else {
             return Ok(());
@@ -164,10 +205,10 @@ impl Pages<'_> {
             // stands still and its devices have nothing in flight.
             let rest = unsafe { std::slice::from_raw_parts(at.add(done), length - done) };
             match pwrite(self.file, rest, place + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(Errno::IO),
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
