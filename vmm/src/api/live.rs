@@ -112,7 +112,10 @@ impl Running {
     }
 
     /// What became of a snapshot that was written while the machine ran.
-    pub(super) fn end_live(&mut self, result: Result<Option<MemoryLabel>, Fault>) -> Option<Report> {
+    pub(super) fn end_live(
+        &mut self,
+        result: Result<Option<MemoryLabel>, Fault>,
+    ) -> Option<Report> {
         let live = self.later.live.take()?;
         let answer = result.map(|label| {
             self.last_snapshot = label;

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_parent_process_death_signal, waitpid,
 };
 
 /// What it ends with if all went well; what errors are added to otherwise, far from statuses of other ends.
@@ -41,12 +41,13 @@ impl Copy {
     /// If the host makes none.
     pub(super) fn make(act: impl FnOnce() -> Result<(), Errno>) -> io::Result<Self> {
         let before = block_signals()?;
+        let original = getpid();
         let flags = libc::CLONE_FILES | libc::SIGCHLD;
         // SAFETY: without CLONE_VM and with no stack of its own the copy goes on here with memory of its own, as after fork(2). What it does
         // below takes no lock, and nothing is dropped.
         let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         if result == 0 {
-            let status = work(act);
+            let status = work(original, act);
             // SAFETY: it ends the process, and runs nothing before.
             unsafe { libc::_exit(status) };
         }
@@ -87,10 +88,14 @@ fn told(status: WaitStatus) -> Result<(), Failure> {
 }
 
 /// In the copy: its status.
-fn work(act: impl FnOnce() -> Result<(), Errno>) -> i32 {
+fn work(original: Pid, act: impl FnOnce() -> Result<(), Errno>) -> i32 {
     let act = || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        act()
+        // It may be gone already. The first process of a namespace would have taken this one along.
+        match getppid() == Some(original) {
+            true => act(),
+            false => Err(Errno::SRCH),
+        }
     };
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(Ok(())) => DONE,
@@ -154,9 +159,8 @@ mod tests {
         let wait = |act: &dyn Fn() -> Result<(), Errno>| Copy::make(act).unwrap().wait();
         let refused = wait(&|| rustix::io::write(&full, b"x").map(drop));
         assert_eq!(refused, Err(Failure::Host(Errno::NOSPC)));
-        let killed = wait(&|| {
-            rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)
-        });
+        let killed =
+            wait(&|| rustix::process::kill_process(rustix::process::getpid(), Signal::KILL));
         assert_eq!(killed, Err(Failure::Killed(libc::SIGKILL)));
     }
 }

@@ -171,11 +171,7 @@ impl Subject {
     ///
     /// # Errors
     /// If the host does not tell which pages there are.
-    fn saved<'a>(
-        &'a self,
-        is_diff: bool,
-        noted: &'a Noted,
-    ) -> Result<Saved<'a>, MemoryFileError> {
+    fn saved<'a>(&'a self, is_diff: bool, noted: &'a Noted) -> Result<Saved<'a>, MemoryFileError> {
         let pagemap = self.pagemap.as_ref().map_err(|error| {
             let number = error.raw_os_error().unwrap_or(libc::ENOENT);
             MemoryFileError::Pagemap(std::io::Error::from_raw_os_error(number))

@@ -122,7 +122,10 @@ impl Subject {
         let file = begun.memory.as_fd();
         let write = || -> Result<(), Errno> { memory::write_pages(&self.memory, &chosen, file) };
         let copy = Copy::make(write).map_err(LiveError::NoCopy)?;
-        let (state, pages) = (with_state.as_micros(), (with_pages - with_state).as_micros());
+        let (state, pages) = (
+            with_state.as_micros(),
+            (with_pages - with_state).as_micros(),
+        );
         let copied = (began.elapsed() - with_pages).as_micros();
         tracing::debug!("state {state} us, pages {pages} us, copy {copied} us");
         Ok((snapshot, noted, copy))

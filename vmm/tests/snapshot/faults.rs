@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::common::guest::Code;
 use crate::common::{Configured, Vm, no_kvm};
-use crate::{Clone, Pair, host, snapshot};
+use crate::{Clone, Pair, host, refusal, snapshot};
 
 const PAGE: u64 = 4096;
 const PAGES: usize = MEMORY / 4096;
@@ -132,9 +132,16 @@ fn another_process_fills_the_memory_page_by_page() {
     clone.running.await_output("there\n");
     let touched = count.load(Ordering::Relaxed);
     assert!((1..1000).contains(&touched), "{touched} pages");
+    // A copy of the process would find zeros where nothing is yet.
+    let again = Pair::of(&vm, "again");
+    let refused = refusal(
+        clone
+            .client
+            .create_snapshot(&again.create(SnapshotType::Full)),
+    );
+    assert!(refused.contains("pause it first"), "{refused}");
     // A snapshot has all of it, also what nobody has touched here.
     clone.client.pause().unwrap();
-    let again = Pair::of(&vm, "again");
     clone
         .client
         .create_snapshot(&again.create(SnapshotType::Full))

@@ -11,16 +11,18 @@ use crate::common::guest::Code;
 use crate::common::{Configured, Vm, no_kvm};
 use crate::{Clone, Pair, snapshot};
 
-/// Fills 16 MiB, so that there is something to write, and waits for a key.
-pub(crate) fn filling() -> Vm {
+/// Fills 16 MiB, so that there is something to write.
+pub(crate) fn fill() -> Code {
     // mov rdi, 0x400000; mov rcx, 0x200000; mov rax, rdi; rep stosq
-    let code = Code::new()
+    Code::new()
         .bytes(&[0x48, 0xc7, 0xc7, 0, 0, 0x40, 0])
         .bytes(&[0x48, 0xc7, 0xc1, 0, 0, 0x20, 0])
         .bytes(&[0x48, 0x89, 0xf8, 0xf3, 0x48, 0xab])
-        .print("ready\n")
-        .await_key()
-        .power_off();
+}
+
+/// The same, and waits for a key.
+pub(crate) fn filling() -> Vm {
+    let code = fill().print("ready\n").await_key().power_off();
     Vm::of(&code).serial().set("/vsock", json!(null))
 }
 

@@ -2,23 +2,33 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
+use hull_vm_api::client::ClientError;
 use hull_vm_api::request::SnapshotType;
-use hull_vm_api::{Client, ExitCause, Stage};
-use rustix::event::{PollFd, PollFlags, poll};
+use hull_vm_api::{Client, Stage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 
 use crate::common::guest::Code;
 use crate::common::{Configured, Running, Vm, fifo, no_kvm};
 use crate::diff::guest_memory;
+use crate::kills::fill;
+use crate::refusals::in_small;
 use crate::{Clone, Pair, host, refusal, snapshot};
 
-/// Where the guest writes.
+/// Where the guest writes, and to how many pages: most of its 64 MiB.
 const FIRST: usize = 4 << 20;
+const PAGES: usize = 14_000;
+
+const MINUTE: Timespec = Timespec {
+    tv_sec: 60,
+    tv_nsec: 0,
+};
 
 /// Writes the number of the turn into each page, turn after turn, and echoes `k` for a key after each turn. A page that does not have the
 /// number of the turn before ends it.
@@ -93,7 +103,6 @@ fn a_guest_that_writes_all_the_time_is_saved_as_it_was_at_one_moment() {
     if no_kvm() {
         return;
     }
-    const PAGES: usize = 4096;
     let (vm, mut keys) = machine(PAGES);
     let (mut running, client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
@@ -148,4 +157,274 @@ fn how_long_a_guest_stands_still_is_told() {
             .collect();
         println!("{mib} MiB: {times:?} us");
     }
+}
+
+/// The process that writes, if it is there: the child of the thread of snapshots.
+fn copy_of(machine: &str) -> Option<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{machine}/task")).ok()?;
+    let mut tasks = tasks.flatten().map(|task| task.path());
+    let is_it = |task: &PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "snapshot\n")
+    };
+    let children = fs::read_to_string(tasks.find(is_it)?.join("children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Whether a process has written anything.
+fn has_written(pid: Pid) -> bool {
+    let io = fs::read_to_string(format!("/proc/{}/io", pid.as_raw_nonzero()));
+    let io = io.unwrap_or_default();
+    let mut lines = io.lines();
+    lines.any(|line| {
+        line.strip_prefix("wchar: ")
+            .is_some_and(|count| count != "0")
+    })
+}
+
+/// Whether a process stands still, or None if it has ended.
+fn is_stopped(pid: Pid) -> Option<bool> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let (_, state) = stat.rsplit_once(") ")?;
+    (!state.starts_with(['Z', 'X'])).then(|| state.starts_with(['T', 't']))
+}
+
+/// A snapshot under way, whose copy is held.
+struct Held {
+    copy: Pid,
+    handle: OwnedFd,
+    answer: JoinHandle<Result<(), ClientError>>,
+}
+
+impl Held {
+    /// Begins it, and stops the copy before it is done. The one that is too fast to be seen is taken again.
+    fn begin(vm: &Vm, running: &Running, pair: &Pair) -> Self {
+        let machine = running.machine();
+        loop {
+            let (client, create) = (Client::new(vm.path("api")), pair.create(SnapshotType::Full));
+            let answer = thread::spawn(move || client.create_snapshot(&create));
+            while !answer.is_finished() {
+                let Some(copy) = copy_of(&machine) else {
+                    continue;
+                };
+                let Ok(handle) = pidfd_open(copy, PidfdFlags::empty()) else {
+                    continue;
+                };
+                if !has_written(copy) {
+                    continue;
+                }
+                let _ = kill_process(copy, Signal::STOP);
+                while is_stopped(copy) == Some(false) {}
+                if is_stopped(copy) == Some(true) {
+                    return Self {
+                        copy,
+                        handle,
+                        answer,
+                    };
+                }
+            }
+            answer.join().unwrap().unwrap();
+            fs::remove_file(&pair.state).unwrap();
+            fs::remove_file(&pair.memory).unwrap();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.copy, signal).unwrap();
+    }
+
+    fn answer(self) -> Result<(), ClientError> {
+        self.answer.join().unwrap()
+    }
+
+    /// Waits until the copy has ended.
+    fn await_end(&self) {
+        let ended = poll(
+            &mut [PollFd::new(&self.handle, PollFlags::IN)],
+            Some(&MINUTE),
+        );
+        assert_eq!(ended, Ok(1), "the copy lives on");
+    }
+}
+
+/// Files of the snapshot, whole or not.
+fn files(vm: &Vm) -> Vec<String> {
+    let names = fs::read_dir(vm.dir.path()).unwrap();
+    let names = names.map(|name| name.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("one.")).collect()
+}
+
+#[test]
+fn while_a_snapshot_is_written_the_microvm_does_what_it_is_asked() {
+    if no_kvm() {
+        return;
+    }
+    let (vm, mut keys) = machine(PAGES);
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let (one, two) = (Pair::of(&vm, "one"), Pair::of(&vm, "two"));
+    let held = Held::begin(&vm, &running, &one);
+    goes_on(&mut running, &mut keys);
+    assert_eq!(client.instance().unwrap().state, Stage::Running);
+    let another = || refusal(client.create_snapshot(&two.create(SnapshotType::Full)));
+    assert!(another().contains("still being written"), "{}", another());
+    client.pause().unwrap();
+    assert!(another().contains("still being written"), "{}", another());
+    client.resume().unwrap();
+    goes_on(&mut running, &mut keys);
+    assert!(files(&vm).is_empty());
+    held.signal(Signal::CONT);
+    held.answer().unwrap();
+    // It was taken when it was begun.
+    let turn = turns(&one.memory, PAGES);
+    client
+        .create_snapshot(&two.create(SnapshotType::Full))
+        .unwrap();
+    assert!(turns(&two.memory, PAGES) > turn);
+    let mut clone = Clone::load(&one.load());
+    goes_on(&mut clone.running, &mut clone.keys);
+
+    // A copy that is killed is no snapshot, and the guest does not notice.
+    fs::remove_file(&one.state).unwrap();
+    fs::remove_file(&one.memory).unwrap();
+    let held = Held::begin(&vm, &running, &one);
+    held.signal(Signal::KILL);
+    let sentence = refusal(held.answer());
+    assert!(sentence.contains("was killed, by signal 9"), "{sentence}");
+    assert!(files(&vm).is_empty());
+    goes_on(&mut running, &mut keys);
+    client
+        .create_snapshot(&one.create(SnapshotType::Full))
+        .unwrap();
+    turns(&one.memory, PAGES);
+}
+
+#[test]
+fn whoever_ends_while_a_copy_writes_leaves_no_process_and_no_file() {
+    if no_kvm() {
+        return;
+    }
+    for arguments in [&[][..], &["--no-sandbox"]] {
+        for (of_machine, signal) in [
+            (false, Signal::KILL),
+            (true, Signal::KILL),
+            (false, Signal::INT),
+        ] {
+            let (vm, _keys) = machine(PAGES);
+            let vm = arguments.iter().fold(vm, |vm, argument| vm.arg(argument));
+            let (mut running, _) = vm.serve(Configured::ByFile);
+            running.await_output("ready\n");
+            let held = Held::begin(&vm, &running, &Pair::of(&vm, "one"));
+            let whom = match of_machine {
+                true => Pid::from_raw(running.machine().parse().unwrap()).unwrap(),
+                false => running.pid(),
+            };
+            kill_process(whom, signal).unwrap();
+            held.await_end();
+            running.wait();
+
+            assert!(held.answer().is_err());
+            assert!(files(&vm).is_empty(), "{arguments:?} {signal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_starts_again_while_a_copy_writes_has_no_snapshot() {
+    if no_kvm() {
+        return;
+    }
+    // With a key it says so and reboots.
+    let code = fill()
+        .print("ready\n")
+        .await_key()
+        .print("again\n")
+        .out(0x64, 0xfe)
+        .spin();
+    let vm = Vm::of(&code).serial().set("/vsock", json!(null));
+    let mut keys = fifo(&vm, "keys");
+    let path = vm.path("keys");
+    let vm = vm.set("/serial/serial_in_path", json!(path));
+    let vm = vm.set("/machine-config/reboot", json!("restart"));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let one = Pair::of(&vm, "one");
+    let held = Held::begin(&vm, &running, &one);
+    keys.write_all(b"x").unwrap();
+    running.await_output("again\nready\n");
+    held.signal(Signal::CONT);
+    held.await_end();
+    let sentence = refusal(held.answer());
+    assert!(
+        sentence.contains("ended before it was written"),
+        "{sentence}"
+    );
+    assert!(files(&vm).is_empty());
+    client
+        .create_snapshot(&one.create(SnapshotType::Full))
+        .unwrap();
+    let mut clone = Clone::load(&one.load());
+    clone.press("x");
+    clone.running.await_output("again\n");
+}
+
+#[test]
+fn where_there_is_no_room_the_guest_goes_on() {
+    if no_kvm() {
+        return;
+    }
+    let (mut vm, mut keys) = machine(PAGES);
+    vm.small_disk = 8 << 20;
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    // It has written to all of its pages.
+    goes_on(&mut running, &mut keys);
+    let one = Pair::of(&vm, "one");
+    let mut create = one.create(SnapshotType::Full);
+    create.mem_file_path = host(&vm.path("small/file"));
+    let sentence = refusal(client.create_snapshot(&create));
+    assert!(sentence.contains("no room"), "{sentence}");
+    assert_eq!(in_small(&running, &vm), 0);
+    assert!(files(&vm).is_empty());
+    goes_on(&mut running, &mut keys);
+    client
+        .create_snapshot(&one.create(SnapshotType::Full))
+        .unwrap();
+    turns(&one.memory, PAGES);
+}
+
+#[test]
+fn diffs_of_a_guest_that_runs_are_what_a_full_snapshot_is() {
+    if no_kvm() {
+        return;
+    }
+    let (mut vm, mut keys) = machine(PAGES);
+    vm.small_disk = 1 << 20;
+    let vm = vm.set("/machine-config/track_dirty_pages", json!(true));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let chain = Pair::of(&vm, "chain");
+    let full = Pair::of(&vm, "full");
+    let small = Pair::of(&vm, "small/one");
+    let take = |pair: &Pair, kind| client.create_snapshot(&pair.create(kind));
+    for _ in 0..3 {
+        for _ in 0..3 {
+            // Each is put together with the one before it, whose name it takes.
+            take(&chain, SnapshotType::Diff).unwrap();
+            turns(&chain.memory, PAGES);
+            // One for which there is no room takes nothing from the next.
+            let refused = refusal(take(&small, SnapshotType::Diff));
+            assert!(refused.contains("no room"), "{refused}");
+        }
+        client.pause().unwrap();
+        take(&chain, SnapshotType::Diff).unwrap();
+        take(&full, SnapshotType::Full).unwrap();
+        assert!(guest_memory(&chain) == guest_memory(&full));
+        client.resume().unwrap();
+        // The chain goes on from there.
+        fs::copy(&full.memory, &chain.memory).unwrap();
+        goes_on(&mut running, &mut keys);
+    }
+    take(&chain, SnapshotType::Diff).unwrap();
+    let mut clone = Clone::load(&chain.load());
+    goes_on(&mut clone.running, &mut clone.keys);
 }

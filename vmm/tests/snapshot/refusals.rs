@@ -168,7 +168,7 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_and_the_machine_goes_on() {
 }
 
 /// What is in the directory that only the machine's processes see.
-fn in_small(running: &Running, vm: &Vm) -> usize {
+pub(crate) fn in_small(running: &Running, vm: &Vm) -> usize {
     let small = vm.path("small");
     let seen = format!("/proc/{}/root{}", running.pid(), small.display());
     fs::read_dir(seen).unwrap().count()

@@ -9,9 +9,9 @@ use hull_devices::GuestMemory;
 use rustix::io::{Errno, pwrite};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use super::pages::{self, PAGE};
 use super::MemoryFileError;
 use super::dirty::Noted;
+use super::pages::{self, PAGE};
 use crate::memory::Region;
 use crate::snapshot::format::v1::MemoryLabel;
 

@@ -35,5 +35,6 @@ pub(super) const OWN: &[Call] = &[
         SYS_prctl,
         &[&[is(0, libc::PR_SET_PDEATHSIG.cast_unsigned())]]
     ),
+    call!(SYS_getppid),
     call!(SYS_wait4),
 ];
