@@ -159,8 +159,7 @@ mod tests {
         let wait = |act: &dyn Fn() -> Result<(), Errno>| Copy::make(act).unwrap().wait();
         let refused = wait(&|| rustix::io::write(&full, b"x").map(drop));
         assert_eq!(refused, Err(Failure::Host(Errno::NOSPC)));
-        let killed =
-            wait(&|| rustix::process::kill_process(rustix::process::getpid(), Signal::KILL));
+        let killed = wait(&|| rustix::process::kill_process(getpid(), Signal::KILL));
         assert_eq!(killed, Err(Failure::Killed(libc::SIGKILL)));
     }
 }

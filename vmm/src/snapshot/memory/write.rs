@@ -96,8 +96,8 @@ pub(crate) fn choose(saved: Saved<'_>) -> Result<Chosen, MemoryFileError> {
             Which::Filled => None,
             Which::Diff(noted) => noted.of(index),
         };
-        let words = usize::try_from(region.len().div_ceil(PAGE * 64)).unwrap_or(usize::MAX);
-        Ok(noted.map_or_else(|| vec![u64::MAX; words], <[u64]>::to_vec))
+        let all = || vec![u64::MAX; words(region)];
+        Ok(noted.map_or_else(all, <[u64]>::to_vec))
     });
     Ok(Chosen {
         regions: chosen
@@ -107,19 +107,38 @@ pub(crate) fn choose(saved: Saved<'_>) -> Result<Chosen, MemoryFileError> {
     })
 }
 
-/// The pages of a region that may hold something.
+/// The pages of a region that may hold something: its own, and where they are a file's until they are written, what that has.
 fn present(region: &Region, pagemap: &File) -> io::Result<Vec<u64>> {
     let start = region.as_ptr() as u64;
-    let backing = region.file_offset().map(|file| (file.file(), file.start()));
-    let words = usize::try_from(region.len().div_ceil(PAGE * 64)).unwrap_or(usize::MAX);
-    let mut bits = vec![0; words];
-    pages::each(pagemap, start..start + region.len(), backing, |page| {
+    let mut bits = vec![0; words(region)];
+    let file = region.file_offset();
+    if let Some(file) = file {
+        let part = file.start()..file.start() + region.len();
+        pages::data(file.file(), &part, |pages| set(&mut bits, pages))?;
+    }
+    let mapping = start..start + region.len();
+    let take = |pages| set(&mut bits, pages);
+    pages::own(pagemap, &mapping, file.is_some(), take)?;
+    Ok(bits)
+}
+
+/// Numbers of 64 bits for the pages of a region.
+fn words(region: &Region) -> usize {
+    usize::try_from(region.len().div_ceil(PAGE * 64)).unwrap_or(usize::MAX)
+}
+
+/// Sets bits that follow each other.
+fn set(bits: &mut [u64], pages: Range<u64>) {
+    let mut page = pages.start;
+    while page < pages.end {
+        let first = page % 64;
+        let count = (64 - first).min(pages.end - page);
         let word = usize::try_from(page / 64).unwrap_or(usize::MAX);
         if let Some(word) = bits.get_mut(word) {
-            *word |= 1 << (page % 64);
+            *word |= u64::MAX >> (64 - count) << first;
         }
-    })?;
-    Ok(bits)
+        page += count;
+    }
 }
 
 /// Writes pages to their places. It neither allocates nor locks anything, as a copy of the process must not.

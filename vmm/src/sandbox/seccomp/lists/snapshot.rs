@@ -11,6 +11,7 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0x8070_ae9f)], // KVM_GET_PIT2
     &[is(1, 0x8030_ae7c)], // KVM_GET_CLOCK
     &[is(1, 0x4010_ae42)], // KVM_GET_DIRTY_LOG
+    &[is(1, 0xc060_6610)], // PAGEMAP_SCAN, of the process itself
 ];
 
 /// A copy of the process with the same descriptors, and nothing else (`snapshot/copy.rs`). It has the same filter.
