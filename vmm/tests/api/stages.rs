@@ -84,7 +84,7 @@ const LATE: &[(&str, &str, &str)] = &[
     (
         "PUT",
         "/snapshot/create",
-        r#"{"snapshot_path": "/s", "mem_file_path": "/m"}"#,
+        r#"{"snapshot_path": "/missing/s", "mem_file_path": "/missing/m"}"#,
     ),
 ];
 

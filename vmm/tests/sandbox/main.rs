@@ -17,7 +17,7 @@ use common::{Configured, Running, Vm, no_kvm};
 use hull_vm_api::ExitCause;
 use inject::{Outcome, Thread};
 use process::Machine;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 
 /// A guest that does nothing, in a machine with every kind of thread.
@@ -70,6 +70,7 @@ fn code_in_any_thread_is_refused_what_it_must_not_do() {
         (machine.pid, "hull-vmm"),
         (machine.pid, "drive d"),
         (machine.pid, "share s"),
+        (machine.pid, "snapshot"),
         (machine.pid, "vcpu0"),
     ];
     for (pid, name) in all {
@@ -112,6 +113,63 @@ fn code_in_any_thread_is_refused_what_it_must_not_do() {
     running.signal(Signal::INT);
     assert_eq!(running.end().cause(), ExitCause::Terminated);
     vm.assert_clean();
+}
+
+#[test]
+fn the_thread_of_snapshots_can_make_a_copy_of_its_process_and_no_other() {
+    if no_kvm() {
+        return;
+    }
+    let vm = machine();
+    let (running, machine) = start(&vm);
+    let tid = process::thread(machine.pid, "snapshot");
+    let thread = Thread::seize(tid);
+    let clone = |flags: i32, stack| {
+        let flags = flags.cast_unsigned().into();
+        thread.call(libc::SYS_clone, [flags, stack, 0, 0, 0, 0])
+    };
+    let copy = libc::CLONE_FILES | libc::SIGCHLD;
+    for flags in [
+        libc::SIGCHLD,
+        copy | libc::CLONE_VM,
+        copy | libc::CLONE_NEWUSER,
+        copy | libc::CLONE_NEWNS,
+        copy | libc::CLONE_PARENT,
+        copy | libc::CLONE_UNTRACED,
+        libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD,
+    ] {
+        assert_eq!(clone(flags, 0), Outcome::Trapped, "{flags:#x}");
+    }
+    assert_eq!(clone(copy, 4096), Outcome::Trapped);
+    assert!(matches!(clone(copy, 0), Outcome::Returned(1..)));
+    // It goes on where the thread was, and waits for ever.
+    let children = format!("/proc/{}/task/{tid}/children", machine.pid.as_raw_nonzero());
+    let children = fs::read_to_string(children).unwrap();
+    let child: i32 = children.trim().parse().unwrap();
+    let child = Pid::from_raw(child).unwrap();
+    let task = process::tasks(child).remove(0);
+    let original = process::tasks(machine.pid);
+    let original = original
+        .iter()
+        .find(|task| process::name(task) == "snapshot");
+    let fields = [
+        "Uid",
+        "CapPrm",
+        "CapEff",
+        "NoNewPrivs",
+        "Seccomp",
+        "Seccomp_filters",
+    ];
+    for field in fields {
+        let of_original = process::status(original.unwrap(), field);
+        assert_eq!(process::status(&task, field), of_original, "{field}");
+    }
+    drop(thread);
+    let handle = pidfd_open(child, PidfdFlags::empty()).unwrap();
+    running.signal(Signal::INT);
+    assert_eq!(running.end().cause(), ExitCause::Terminated);
+    process::await_end(&handle);
+    machine.assert_gone();
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub(crate) fn await_none(mark: &Path) {
     }
 }
 
-fn await_end(handle: &std::os::fd::OwnedFd) {
+pub(crate) fn await_end(handle: &std::os::fd::OwnedFd) {
     let minute = Timespec {
         tv_sec: 60,
         tv_nsec: 0,
