@@ -21,9 +21,9 @@ use crate::kills::fill;
 use crate::refusals::in_small;
 use crate::{Clone, Pair, host, refusal, snapshot};
 
-/// Where the guest writes, and to how many pages: most of its 64 MiB.
+/// Where the guest writes, and to how many pages.
 const FIRST: usize = 4 << 20;
-const PAGES: usize = 14_000;
+const PAGES: usize = 8192;
 
 const MINUTE: Timespec = Timespec {
     tv_sec: 60,
@@ -107,7 +107,7 @@ fn a_guest_that_writes_all_the_time_is_saved_as_it_was_at_one_moment() {
     let (mut running, client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
     let mut before = 0;
-    for round in 0..4 {
+    for round in 0..3 {
         let pair = snapshot(&client, &vm, &format!("of{round}"));
         assert_eq!(client.instance().unwrap().state, Stage::Running);
         goes_on(&mut running, &mut keys);
@@ -134,8 +134,9 @@ fn stood_still(client: &Client) -> u64 {
     line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// No test of anything but that it works for these sizes; with `--nocapture` it tells how long their guests stood still.
+/// Told with `--nocapture`, by a release build.
 #[test]
+#[ignore = "writes gigabytes"]
 fn how_long_a_guest_stands_still_is_told() {
     if no_kvm() {
         return;

@@ -109,6 +109,37 @@ fn a_machine_gets_what_was_named_and_nothing_else() {
 }
 
 #[test]
+fn files_of_a_request_that_waits_aside_are_published_whatever_becomes_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |name: &str| NamedPath {
+        path: path(&dir, name),
+        used: PathUse::Create,
+    };
+    let (_socket, theirs) = UnixStream::pair().unwrap();
+    let mut broker = Broker::new(theirs.into(), Opener::default());
+    broker.grant(Vec::new());
+    for is_published in [true, false] {
+        broker.lend(vec![named("one")]);
+        let made = broker.answer(&Ask::Create(path(&dir, "one"))).unwrap();
+        broker.set_aside();
+        // It can have no more than it had.
+        let late = broker.answer(&Ask::Create(path(&dir, "one")));
+        assert_eq!(late.unwrap_err(), Refusal::NotNamed);
+        broker.lend(vec![named("two")]);
+        broker.answer(&Ask::Create(path(&dir, "two"))).unwrap();
+        broker.take_back();
+        if is_published {
+            broker.answer(&Ask::Publish).unwrap();
+        }
+        broker.end_aside();
+        drop(made);
+        assert_eq!(dir.path().join("one").exists(), is_published);
+        let _ = fs::remove_file(dir.path().join("one"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn connections_go_to_ports_of_the_machines_own_socket() {
     let dir = tempfile::tempdir().unwrap();
     let vsock = dir.path().join("v");
