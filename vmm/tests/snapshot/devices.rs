@@ -35,10 +35,18 @@ fn a_guest_drives_its_disk_on_and_everything_of_the_host_is_another() {
     if no_kvm() {
         return;
     }
+    for runs in [false, true] {
+        drive_on(runs);
+    }
+}
+
+fn drive_on(runs: bool) {
     let vm = Vm::of(&reading(b'B')).every_device().serial();
     let (mut running, client) = vm.serve(Configured::ByFile);
     running.await_output("ready\n");
-    client.pause().unwrap();
+    if !runs {
+        client.pause().unwrap();
+    }
     let pair = snapshot(&client, &vm, "all");
 
     let other = Vm::empty().every_device();
@@ -127,7 +135,7 @@ fn all_vcpus_go_on() {
     if no_kvm() {
         return;
     }
-    for vcpus in [1, 2, 32] {
+    for (vcpus, runs) in [(1, false), (2, false), (2, true), (32, false), (32, true)] {
         let vm = Vm::of(&counting(vcpus - 1)).serial();
         let vm = vm
             .set("/machine-config/vcpu_count", json!(vcpus))
@@ -135,7 +143,9 @@ fn all_vcpus_go_on() {
             .set("/vsock", json!(null));
         let (mut running, client) = vm.serve(Configured::ByFile);
         running.await_output("moving\n");
-        client.pause().unwrap();
+        if !runs {
+            client.pause().unwrap();
+        }
         let pair = snapshot(&client, &vm, "all");
         drop(running);
         let mut clone = Clone::load(&pair.load());
