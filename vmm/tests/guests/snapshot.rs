@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use hull_vm_api::config::{BalloonUpdate, MemoryHotplugUpdate};
-use hull_vm_api::request::{NetworkOverride, SnapshotType, VsockOverride};
+use hull_vm_api::request::{NetworkOverride, SnapshotCreate, SnapshotType, VsockOverride};
 use serde_json::json;
 
 use crate::common::no_kvm;
@@ -74,6 +74,17 @@ fn linux_goes_on_with_all_its_devices() {
     assert_eq!(guest.client.memory_hotplug().unwrap().plugged_size_mib, 128);
     await_that("programs run on", || count_of(&mut guest) > count);
     check(&mut guest, "once");
+
+    // One while it runs, on which the next one builds.
+    let host = |name: &str| guest.path(name).as_path().try_into().unwrap();
+    let create = SnapshotCreate {
+        snapshot_type: SnapshotType::Diff,
+        snapshot_path: host("state"),
+        mem_file_path: host("memory"),
+    };
+    guest.client.create_snapshot(&create).unwrap();
+    let count = count_of(&mut guest);
+    await_that("programs run on", || count_of(&mut guest) > count);
 
     // And again, only what was written since, onto the same files, with another TAP and another socket.
     let socket = guest.path("other-vsock");
