@@ -146,7 +146,11 @@ impl Later {
                 What::File { .. } => {
                     "the guest ended, or began again, before the host's file answered"
                 }
-                What::Snapshot(_) | What::Live { .. } => live::OVER,
+                What::Snapshot(_) => live::OVER,
+                What::Live { claim, .. } => {
+                    claim.take();
+                    live::OVER
+                }
             };
             Report::answer(Err(Fault::internal(message)))
         });
