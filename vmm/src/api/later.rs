@@ -217,11 +217,13 @@ impl Running {
             Request::CreateSnapshot(create) => {
                 let claim = Claim::default();
                 let begun = self.begin_snapshot(&request, create, &claim, host);
-                let what = match self.stage {
-                    Stage::Running => What::Live { began, claim },
-                    _ => What::Snapshot(began),
-                };
-                begun.map(|number| (number, what))
+                begun.map(|(number, is_live)| {
+                    let what = match is_live {
+                        true => What::Live { began, claim },
+                        false => What::Snapshot(began),
+                    };
+                    (number, what)
+                })
             }
             _ => return Some(self.answer(&request, host)),
         };
@@ -238,14 +240,14 @@ impl Running {
         }
     }
 
-    /// Has its thread take a snapshot.
+    /// Has its thread take a snapshot; whether a copy of the process writes it.
     fn begin_snapshot(
         &mut self,
         request: &Request,
         create: &SnapshotCreate,
         claim: &Claim,
         host: &Host,
-    ) -> Result<u64, Fault> {
+    ) -> Result<(u64, bool), Fault> {
         self.stage.check(request)?;
         if self.later.live.is_some() {
             return Err(not_created(
@@ -257,17 +259,21 @@ impl Running {
         let teller = self.later.teller();
         let number = teller.number;
         let (create, claim) = (create.clone(), claim.clone());
-        let runs = self.stage == Stage::Running;
+        // One that is paused, and of which there can be no copy, goes on later.
+        let is_live = match self.stage {
+            Stage::Running => true,
+            _ => create.resume_vm && subject.can_be_copied().is_ok(),
+        };
         self.errands.send(move || {
             let rope = Rope { teller, claim };
-            let label = match runs {
+            let label = match is_live {
                 true => subject.save_live(&create, &rope),
                 false => subject.save(&create),
             };
             let told = label.map_err(|error| not_created(&with_sources(&error)));
             rope.teller.tell(News::Done(told.map(Some)));
         });
-        Ok(number)
+        Ok((number, is_live))
     }
 
     /// Has a thread of a disk put another file behind it.
@@ -368,6 +374,9 @@ impl Running {
             }) => {
                 self.last_snapshot = label;
                 self.note_snapshot(&request, began);
+                if matches!(&request, Request::CreateSnapshot(create) if create.resume_vm) {
+                    self.resume();
+                }
             }
             Some(Waiting { request, .. }) => self.note_change(&request)?,
             None => {}

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
-use hull_vm_api::{Fault, Reply, Request};
+use hull_vm_api::{Fault, Reply, Request, Stage};
 
 use super::after::us;
 use super::later::{Claim, News, Teller, What};
@@ -67,7 +67,7 @@ impl Live {
 }
 
 impl Running {
-    /// Stops a machine that is to go on soon, and is in its stage all the time.
+    /// Stops a machine that is to go on soon, if it is not paused already. It is in its stage all the time.
     pub(super) fn halt(&mut self, answer: &Sender<Result<(), Stuck>>) {
         let began = Instant::now();
         let halted = self.vcpus.pause();
@@ -81,22 +81,25 @@ impl Running {
         }
     }
 
-    /// Starts it again.
-    fn go_on(&mut self) -> Option<u64> {
-        let halted = self.later.halted.take()?;
-        self.virtio.resume();
-        self.vcpus.resume();
-        Some(us(halted))
+    /// Starts it again, unless it was paused.
+    fn go_on(&mut self) {
+        if let (Stage::Running, Some(halted)) = (self.stage, self.later.halted.take()) {
+            self.virtio.resume();
+            self.vcpus.resume();
+            let stood_still = us(halted);
+            self.latencies.live_snapshot_pause.set(stood_still);
+            tracing::info!("stood still for {stood_still} us for a snapshot");
+        }
     }
 
     /// The machine can go on. If the rest is done without it, the request that waits is put aside.
     pub(super) fn end_halt(&mut self, is_copied: bool) -> Option<Report> {
-        let stood_still = self.go_on()?;
+        self.go_on();
         if !is_copied {
             return None;
         }
-        self.latencies.live_snapshot_pause.set(stood_still);
-        tracing::info!("stood still for {stood_still} us; its snapshot is being written");
+        // One that was paused goes on as well.
+        self.resume();
         let waiting = self.later.waiting.take()?;
         let What::Live { began, claim } = waiting.what else {
             self.later.waiting = Some(waiting);

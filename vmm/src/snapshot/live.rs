@@ -70,7 +70,7 @@ impl Subject {
         create: &SnapshotCreate,
         reins: &impl Reins,
     ) -> Result<MemoryLabel, CreateError> {
-        self.check()?;
+        self.can_be_copied()?;
         let mut begun = self.begin(create)?;
         memory::begin(&begun.label, &begun.memory).map_err(in_memory(create))?;
         reins.halt()?;
@@ -96,7 +96,10 @@ impl Subject {
     }
 
     /// Whether a copy of the process has all of the guest's memory.
-    fn check(&self) -> Result<(), LiveError> {
+    ///
+    /// # Errors
+    /// What it would lack.
+    pub(crate) fn can_be_copied(&self) -> Result<(), LiveError> {
         if self.is_filled {
             return Err(LiveError::Filled);
         }

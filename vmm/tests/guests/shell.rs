@@ -163,6 +163,7 @@ impl Guest {
             snapshot_type: kind,
             snapshot_path: host("state"),
             mem_file_path: host("memory"),
+            resume_vm: false,
         };
         if let Err(error) = self.client.create_snapshot(&create) {
             panic!("{error}: {:?}", self.running.end());

@@ -81,6 +81,7 @@ fn linux_goes_on_with_all_its_devices() {
         snapshot_type: SnapshotType::Diff,
         snapshot_path: host("state"),
         mem_file_path: host("memory"),
+        resume_vm: false,
     };
     guest.client.create_snapshot(&create).unwrap();
     let count = count_of(&mut guest);

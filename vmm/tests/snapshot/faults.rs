@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use hull_vm_api::request::{MemoryBackendType, SnapshotType};
+use hull_vm_api::Stage;
+use hull_vm_api::request::{MemoryBackendType, SnapshotCreate, SnapshotType};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
@@ -142,10 +143,12 @@ fn another_process_fills_the_memory_page_by_page() {
     assert!(refused.contains("pause it first"), "{refused}");
     // A snapshot has all of it, also what nobody has touched here.
     clone.client.pause().unwrap();
-    clone
-        .client
-        .create_snapshot(&again.create(SnapshotType::Full))
-        .unwrap();
+    let create = SnapshotCreate {
+        resume_vm: true,
+        ..again.create(SnapshotType::Full)
+    };
+    clone.client.create_snapshot(&create).unwrap();
+    assert_eq!(clone.client.instance().unwrap().state, Stage::Running);
     assert_eq!(count.load(Ordering::Relaxed), PAGES);
     let bytes = |path: &Path| fs::read(path).unwrap()[..MEMORY].to_vec();
     let differs = bytes(&again.memory)
@@ -154,7 +157,6 @@ fn another_process_fills_the_memory_page_by_page() {
         .filter(|(a, b)| a != b)
         .count();
     assert!(differs < 20, "{differs} pages");
-    clone.client.resume().unwrap();
     clone.press("x");
     clone.power_off();
     thread.join().unwrap();

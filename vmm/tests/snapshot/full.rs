@@ -106,6 +106,7 @@ fn both_files_can_be_descriptors() {
         snapshot_type: SnapshotType::Full,
         snapshot_path: HostPath::fd("state"),
         mem_file_path: HostPath::fd("memory"),
+        resume_vm: false,
     };
     client.create_snapshot(&create).unwrap();
     client.create_snapshot(&create).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use hull_vm_api::client::ClientError;
-use hull_vm_api::request::SnapshotType;
+use hull_vm_api::request::{SnapshotCreate, SnapshotType};
 use hull_vm_api::{Client, Stage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -206,9 +206,19 @@ struct Held {
 impl Held {
     /// Begins it, and stops the copy before it is done. The one that is too fast to be seen is taken again.
     fn begin(vm: &Vm, running: &Running, pair: &Pair) -> Self {
+        Self::begin_as(vm, running, pair, || pair.create(SnapshotType::Full))
+    }
+
+    /// The same of what there is to ask for.
+    fn begin_as(
+        vm: &Vm,
+        running: &Running,
+        pair: &Pair,
+        create: impl Fn() -> SnapshotCreate,
+    ) -> Self {
         let machine = running.machine();
         loop {
-            let (client, create) = (Client::new(vm.path("api")), pair.create(SnapshotType::Full));
+            let (client, create) = (Client::new(vm.path("api")), create());
             let answer = thread::spawn(move || client.create_snapshot(&create));
             while !answer.is_finished() {
                 let Some(copy) = copy_of(&machine) else {
@@ -304,6 +314,38 @@ fn while_a_snapshot_is_written_the_microvm_does_what_it_is_asked() {
         .create_snapshot(&one.create(SnapshotType::Full))
         .unwrap();
     turns(&one.memory, PAGES);
+}
+
+#[test]
+fn one_that_is_paused_goes_on_as_soon_as_it_is_copied() {
+    if no_kvm() {
+        return;
+    }
+    let (vm, mut keys) = machine(PAGES);
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let one = Pair::of(&vm, "one");
+    let going_on = |pair: &Pair| SnapshotCreate {
+        resume_vm: true,
+        ..pair.create(SnapshotType::Full)
+    };
+    // What comes to nothing before leaves it paused.
+    client.pause().unwrap();
+    refusal(client.create_snapshot(&going_on(&Pair::of(&vm, "missing/one"))));
+    assert_eq!(client.instance().unwrap().state, Stage::Paused);
+    client.resume().unwrap();
+    goes_on(&mut running, &mut keys);
+    let held = Held::begin_as(&vm, &running, &one, || {
+        client.pause().unwrap();
+        going_on(&one)
+    });
+    goes_on(&mut running, &mut keys);
+    assert_eq!(client.instance().unwrap().state, Stage::Running);
+    held.signal(Signal::CONT);
+    held.answer().unwrap();
+    turns(&one.memory, PAGES);
+    let mut clone = Clone::load(&one.load());
+    goes_on(&mut clone.running, &mut clone.keys);
 }
 
 #[test]

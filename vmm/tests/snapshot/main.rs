@@ -45,6 +45,7 @@ impl Pair {
             snapshot_type: kind,
             snapshot_path: host(&self.state),
             mem_file_path: host(&self.memory),
+            resume_vm: false,
         }
     }
 

@@ -160,6 +160,7 @@ fn a_machine_is_driven_from_its_configuration_to_its_snapshot() -> Result<(), Cl
         snapshot_type: SnapshotType::Full,
         snapshot_path: path("fd:state"),
         mem_file_path: path("fd:memory"),
+        resume_vm: false,
     };
     client.create_snapshot(&create)?;
     client.pause()?;
