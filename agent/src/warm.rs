@@ -11,10 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::{Errno, pread};
 
+use crate::sys::time;
+
 /// The most files that are looked for: libraries have libraries, each of which may be in several places.
 const MAX_FILES: usize = 256;
 /// The most bytes of one file that are read.
 const MAX_BYTES: u64 = 32 << 20;
+/// How long all of it may take, in microseconds: somebody waits for the machine, and a slow one reads 2 MB a second.
+const PATIENCE_US: u64 = 5_000_000;
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
 /// What begins a file that names its interpreter (execve(2)).
@@ -40,6 +44,7 @@ pub(crate) fn warm(root: &impl AsFd, programs: &[String]) {
     };
     let mut ahead = VecDeque::from([program.clone()]);
     let mut seen = BTreeSet::new();
+    let until = time::since_boot_us() + PATIENCE_US;
     while let Some(path) = ahead.pop_front() {
         if seen.len() >= MAX_FILES || !seen.insert(path.clone()) {
             continue;
@@ -47,7 +52,7 @@ pub(crate) fn warm(root: &impl AsFd, programs: &[String]) {
         let Ok(file) = open(root, &path) else {
             continue;
         };
-        let _ = read_through(&file);
+        let _ = read_through(&file, until);
         let needs = match elf::Needs::of(&file) {
             Some(needs) => needs,
             None => elf::Needs {
@@ -81,10 +86,10 @@ fn open(root: &impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn read_through(file: &OwnedFd) -> Result<(), Errno> {
+fn read_through(file: &OwnedFd, until: u64) -> Result<(), Errno> {
     let mut piece = vec![0; PIECE];
     let mut at = 0;
-    while at < MAX_BYTES {
+    while at < MAX_BYTES && time::since_boot_us() < until {
         match pread(file, &mut piece, at)? {
             0 => break,
             count => at += count as u64,

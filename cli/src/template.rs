@@ -201,8 +201,6 @@ fn prune(args: &PruneArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
 async fn build(args: BuildArgs, engine: &Engine) -> anyhow::Result<ExitCode> {
     let config = ContainerConfig {
         image: args.image,
-        // No program of it runs.
-        entrypoint: Some("/".to_owned()),
         auto_remove: args.rm,
         memory: args.memory.as_deref().map(parse_size).transpose()?,
         nano_cpus: args.cpus.as_deref().map(parse_cpus).transpose()?,

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -200,6 +201,8 @@ fn copy_open(source: &File, to: &Path) -> io::Result<()> {
         .read(true)
         .write(true)
         .create_new(true)
+        // What a container writes is nobody else's business.
+        .mode(0o600)
         .open(to)?;
     match ioctl_ficlone(&target, source) {
         Ok(()) => return Ok(()),

@@ -417,7 +417,18 @@ impl Engine {
 
     /// Makes the templates that a container of this configuration would start from, as far as they are missing. Whether any were.
     pub async fn build_templates(&self, config: ContainerConfig) -> Result<bool, Error> {
-        let id = self.create(config).await?.id;
+        let id = match self.create(config.clone()).await {
+            Err(Error::Process(spec::InvalidProcess::NoCommand(_))) => {
+                // No program runs, so that none need be known.
+                let entrypoint = Some("/".to_owned());
+                let config = ContainerConfig {
+                    entrypoint,
+                    ..config
+                };
+                self.create(config).await?.id
+            }
+            created => created?.id,
+        };
         let pending = lock(&self.handle(&id)?.pending).take();
         self.handles().remove(&id);
         let Some(Pending { mut plan, .. }) = pending else {

@@ -304,7 +304,7 @@ async fn suspend(running: &mut Running) -> (Result<Duration, String>, Outcome) {
         })
     });
     let Err(error) = saved else {
-        // Its disk is complete: the guest wrote everything back before it came to rest.
+        // What the guest has not written back yet is in its memory.
         running.machine.kill();
         running.machine.ended().await;
         return (Ok(began.elapsed()), Outcome::Suspended);

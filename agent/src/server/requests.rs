@@ -135,8 +135,10 @@ impl Server {
             })?;
             group.freeze()?;
         }
-        // Else each clone would write the same to its disk, some seconds later.
-        rustix::fs::sync();
+        if self.first.is_none() {
+            // Else each clone would write the same to its disk, some seconds later. Processes are not kept waiting for that.
+            rustix::fs::sync();
+        }
         self.held = true;
         if let Some(channel) = self.channels.get_mut(index) {
             channel.pump_all();
