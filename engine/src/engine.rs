@@ -3,6 +3,8 @@
 //! It lives in the process that runs the containers: they end with it. Everything that other processes
 //! must know is on disk (`container::Shelf`).
 
+mod keeping;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -20,19 +22,19 @@ use crate::container::{self, ContainerConfig, ContainerId, Record, Removal, Shel
 use crate::control::{self, Control};
 use crate::disk::Layer;
 use crate::doctor;
-use crate::errand::What;
-use crate::handle::{Exit, Handle, Pending, Phase};
+use crate::handle::{Exit, Handle, Phase};
 use crate::host::{Capacity, GuestKernel};
-use crate::plan::{Past, Plan};
+use crate::plan::Plan;
 use crate::prepare::KERNEL_LOG;
 use crate::programs::Programs;
 use crate::running::{self, Surroundings};
 use crate::session::Request;
-use crate::snapshot::{Snapshots, Taken};
+use crate::snapshot::Snapshots;
 use crate::spec::{self, Shape};
 use crate::template::Templates;
 use crate::timing::Timing;
-use crate::{Error, Paths, ending, image, suspended};
+use crate::{Error, Paths, ending, image};
+pub use keeping::Changes;
 
 /// Containers of one root directory.
 #[derive(Debug)]
@@ -69,19 +71,6 @@ pub struct Listed {
     pub config: ContainerConfig,
     /// What it does.
     pub state: State,
-}
-
-/// How a container that goes on from a snapshot differs from the one that the snapshot is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Its name; a random one otherwise.
-    pub name: Option<String>,
-    /// Whether it is removed at its end.
-    pub auto_remove: bool,
-    /// Its host name; its short id otherwise.
-    pub hostname: Option<String>,
-    /// More labels.
-    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// What a machine may start from.
@@ -190,139 +179,9 @@ impl Engine {
         Ok(created)
     }
 
-    /// Makes a container that goes on from a snapshot of another one. Of its configuration only what `changes` says is another.
-    pub async fn create_from(&self, snapshot: &str, changes: Changes) -> Result<Created, Error> {
-        let (manifest, saved) = self.snapshots().open(snapshot)?;
-        if let Some(name) = &changes.name {
-            container::check_name(name)?;
-        }
-        let mut config = manifest.record.config.clone();
-        config.name.clone_from(&changes.name);
-        config.auto_remove = changes.auto_remove;
-        config.hostname = changes.hostname;
-        config.labels.extend(changes.labels);
-        let image = self.store.image(&manifest.record.image_id)?;
-        let defaults = image::defaults(image.config());
-        let mut merged = Err(spec::InvalidProcess::NoCommand(config.image.clone()));
-        let made = self.shelf.make(changes.name.as_deref(), |id, name| {
-            merged = spec::merge(&id, &defaults, &config);
-            Record {
-                id,
-                name,
-                config,
-                ..manifest.record
-            }
-        });
-        let made = made.map_err(Error::io("make a container in", self.paths.containers()))?;
-        let (held, record) = made.map_err(|taken| Error::NameTaken {
-            name: changes.name.unwrap_or_default(),
-            by: taken.0,
-        })?;
-        let created = Created {
-            id: record.id.clone(),
-            name: record.name.clone(),
-        };
-        self.insert(Plan {
-            held,
-            record,
-            image,
-            merged: merged?,
-            shape: manifest.shape,
-            layer: manifest.layer,
-            past: Some(Past {
-                saved,
-                anothers: true,
-            }),
-        });
-        Ok(created)
-    }
-
-    /// Takes a suspended container up again: it can be attached to, and started, as one that was just made.
-    pub async fn reopen(&self, id: &ContainerId) -> Result<(), Error> {
-        let directory = self.shelf.directory(id);
-        let read = |error| Error::io("read", directory.path())(error);
-        let (held, record, state) = match self.shelf.hold(id).map_err(read)? {
-            Some(found) => found,
-            None => return Err(Error::NotSuspended(id.short().to_owned())),
-        };
-        if state.status != Status::Suspended {
-            return Err(Error::NotSuspended(record.name));
-        }
-        let (past, shape, layer) = suspended::open(held.directory())?;
-        let image = self.store.image(&record.image_id)?;
-        let defaults = image::defaults(image.config());
-        let merged = spec::merge(&record.id, &defaults, &record.config)?;
-        self.insert(Plan {
-            held,
-            record,
-            image,
-            merged,
-            shape,
-            layer,
-            past: Some(past),
-        });
-        Ok(())
-    }
-
     fn insert(&self, plan: Plan) {
         let id = plan.record.id.clone();
         self.handles().insert(id, Arc::new(Handle::new(plan)));
-    }
-
-    /// Has the owner of a running container, which may be another process, do something.
-    async fn errand(
-        &self,
-        id: &ContainerId,
-        what: What,
-        verb: &'static str,
-    ) -> Result<Duration, Error> {
-        let directory = self.shelf.directory(id);
-        let state = directory
-            .state()
-            .map_err(Error::io("read", directory.path()))?;
-        if !matches!(state.status, Status::Running | Status::Paused) {
-            return Err(Error::NotRunning(id.short().to_owned()));
-        }
-        let asked = control::ask(&self.shelf.runtime(id), control::Ask::Errand(what)).await;
-        asked.map_err(|error| Error::Refused {
-            container: id.short().to_owned(),
-            what: verb,
-            why: error.to_string(),
-        })
-    }
-
-    /// Lets the vCPUs of a container stand still.
-    pub async fn pause(&self, id: &ContainerId) -> Result<(), Error> {
-        self.errand(id, What::Pause, "paused").await.map(drop)
-    }
-
-    /// Lets them run again.
-    pub async fn unpause(&self, id: &ContainerId) -> Result<(), Error> {
-        self.errand(id, What::Unpause, "unpaused").await.map(drop)
-    }
-
-    /// Writes a container's machine to files, and ends it; [`Engine::reopen`] takes it up again.
-    pub async fn suspend(&self, id: &ContainerId) -> Result<(), Error> {
-        self.errand(id, What::Suspend, "suspended").await?;
-        self.released(id).await
-    }
-
-    /// Takes a snapshot of a running container, which goes on.
-    pub async fn snapshot(&self, id: &ContainerId, name: &str) -> Result<Taken, Error> {
-        let snapshots = self.snapshots();
-        let draft = snapshots.begin(name)?;
-        let what = What::Save(draft.path().to_owned());
-        let stood_still = self.errand(id, what, "saved").await?;
-        let directory = self.shelf.directory(id);
-        let subject = suspended::subject(&directory)?;
-        snapshots.publish(name, draft, subject)?;
-        Ok(Taken { stood_still })
-    }
-
-    /// Containers in files.
-    #[must_use]
-    pub fn snapshots(&self) -> Snapshots {
-        Snapshots::at(self.paths.snapshots())
     }
 
     /// Connects a client to the streams of a container that was not started yet.
@@ -415,42 +274,6 @@ impl Engine {
         }
     }
 
-    /// Makes the templates that a container of this configuration would start from, as far as they are missing. Whether any were.
-    pub async fn build_templates(&self, config: ContainerConfig) -> Result<bool, Error> {
-        let id = match self.create(config.clone()).await {
-            Err(Error::Process(spec::InvalidProcess::NoCommand(_))) => {
-                // No program runs, so that none need be known.
-                let entrypoint = Some("/".to_owned());
-                let config = ContainerConfig {
-                    entrypoint,
-                    ..config
-                };
-                self.create(config).await?.id
-            }
-            created => created?.id,
-        };
-        let pending = lock(&self.handle(&id)?.pending).take();
-        self.handles().remove(&id);
-        let Some(Pending { mut plan, .. }) = pending else {
-            return Err(Error::NotFound(id.to_string()));
-        };
-        let build = async {
-            running::make_runtime(&self.shelf, &id)?;
-            let (programs, kernel) = self.host().await?;
-            let config = &plan.record.config;
-            let capacity = Capacity::measure(kernel.fast);
-            plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
-            let kill = CancellationToken::new();
-            let around = self.around(&programs, &kernel, &kill, Some(self.templates()));
-            running::build(&plan, &around, &mut Timing::start()).await
-        };
-        let built = build.await;
-        let path = plan.held.directory().path().to_owned();
-        let removed = self.shelf.remove(plan.held, &plan.record);
-        removed.map_err(Error::io("remove", path))?;
-        built
-    }
-
     /// What a container was asked to be.
     pub fn config(&self, id: &ContainerId) -> Result<ContainerConfig, Error> {
         let directory = self.shelf.directory(id);
@@ -463,12 +286,6 @@ impl Engine {
     #[must_use]
     pub fn output_file(&self, id: &ContainerId) -> std::path::PathBuf {
         self.shelf.directory(id).path().join("output.log")
-    }
-
-    /// The machines at rest that others start from.
-    #[must_use]
-    pub fn templates(&self) -> Templates {
-        Templates::at(self.paths.templates())
     }
 
     /// Waits for a container of this process.
