@@ -49,7 +49,8 @@ fn a_debian_image_is_pulled_and_runs_python_and_a_second_one_shares_its_base() {
         .next()
         .and_then(|line| line.parse().ok())
         .expect("the memory in MiB");
-    assert!((900..=1024).contains(&memory), "{memory} MiB");
+    // The machine is as large as some others, and the limit is the container's.
+    assert!((1024..=1280).contains(&memory), "{memory} MiB");
     home.assert_clean();
 }
 

@@ -158,12 +158,6 @@ fn any_size_is_a_clone_and_a_cold_start_is_none() {
             "/sys/fs/cgroup/memory.max",
             "314572800\n",
         ),
-        (
-            "--memory",
-            "400m",
-            "/sys/fs/cgroup/memory.max",
-            "419430400\n",
-        ),
         ("--cpus", "0.5", "/sys/fs/cgroup/cpu.max", "50000 100000\n"),
     ];
     for (flag, value, file, expected) in limits {

@@ -108,7 +108,8 @@ fn a_start_that_fails_or_is_interrupted_gives_the_terminal_back() {
     }
     let home = Home::with_image("busybox");
     let run = |command: &str| {
-        let args = ["run", "-it", "--rm", "busybox", command];
+        // A boot, which leaves the time to interrupt it.
+        let args = ["run", "-it", "--rm", "--cold", "busybox", command];
         Terminal::start(&mut home.hull(&args), 24, 80)
     };
     let mut terminal = run("no-such-command");
@@ -130,7 +131,7 @@ fn a_boot_can_be_put_into_the_background_and_back() {
         return;
     }
     let home = Home::with_image("busybox");
-    let hull = home.hull(&["run", "-it", "--rm", "busybox", "sh"]);
+    let hull = home.hull(&["run", "-it", "--rm", "--cold", "busybox", "sh"]);
     // A shell with job control, which does not put the terminal right itself.
     let script = "set -m; \"$@\"; echo stopp''ed; read go; fg >/dev/null; echo end''ed $?";
     let mut shell = std::process::Command::new("dash");

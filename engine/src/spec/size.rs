@@ -199,10 +199,11 @@ fn with_kernel(limit_mib: u64) -> u64 {
     (limit_mib + 12 + limit_mib / 64).max(LEAST_MACHINE)
 }
 
-/// The size of the machines that a machine of so much memory can share a template with, in MiB. Memory that is not touched costs
-/// nothing but 1/64 of it, for its descriptors.
+/// The size of the machines that a machine of so much memory can share a template with, in MiB: four between a power of two and the
+/// next, so that no machine is more than a quarter larger than it need be.
 fn class(memory_mib: u64) -> u64 {
-    memory_mib.next_power_of_two().max(LEAST_CLASS)
+    let step = (memory_mib.next_power_of_two() / 8).max(1);
+    memory_mib.next_multiple_of(step).max(LEAST_CLASS)
 }
 
 #[cfg(test)]

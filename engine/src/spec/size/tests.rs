@@ -73,7 +73,7 @@ fn machines_of_a_few_sizes_serve_all_limits() {
         assert!(shape.memory_mib > mib && shape.memory_limit == Some(mib * MIB));
         shape.memory_mib
     });
-    assert_eq!(sizes, [128, 128, 256, 1024, 1024, 1024, 1024, 2048]);
+    assert_eq!(sizes, [128, 128, 160, 640, 640, 640, 640, 1280]);
 }
 
 #[test]
