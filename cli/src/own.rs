@@ -35,11 +35,15 @@ pub(crate) struct Args {
     rm: bool,
 }
 
-/// Starts an owner; the id of its container, which runs.
+/// Starts the owner of a container; the id of the container, which runs.
 pub(crate) async fn spawn(args: &[&str]) -> anyhow::Result<String> {
+    leave("the container", &[&["own"], args].concat()).await
+}
+
+/// Leaves `hull ARGS...` in the background as the owner of `what`; the line that it says when that runs.
+pub(crate) async fn leave(what: &str, args: &[&str]) -> anyhow::Result<String> {
     let own = std::env::current_exe().context("hull does not find its own program")?;
     let mut owner = Command::new(own)
-        .arg("own")
         .args(args)
         .current_dir("/")
         .stdin(Stdio::null())
@@ -47,20 +51,20 @@ pub(crate) async fn spawn(args: &[&str]) -> anyhow::Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .context("a process in the background cannot be started")?;
-    // It closes both when its container runs, or when it ends.
-    let (mut id, mut words) = (String::new(), String::new());
+    // It closes both when what it owns runs, or when it ends.
+    let (mut said, mut words) = (String::new(), String::new());
     if let Some(stdout) = &mut owner.stdout {
-        stdout.read_to_string(&mut id).await?;
+        stdout.read_to_string(&mut said).await?;
     }
-    if !id.is_empty() {
-        return Ok(id.trim().to_owned());
+    if said.ends_with('\n') {
+        return Ok(said.trim().to_owned());
     }
     if let Some(stderr) = &mut owner.stderr {
         stderr.read_to_string(&mut words).await?;
     }
     let status = owner.wait().await?;
     match words.trim().trim_start_matches("hull: ") {
-        "" => bail!("the container was not started: its owner ended with {status}"),
+        "" => bail!("{what} was not started: its owner ended with {status}"),
         words => bail!("{words}"),
     }
 }

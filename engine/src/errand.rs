@@ -128,13 +128,19 @@ async fn call<T: Send + 'static>(
 
 /// Freezes the processes; the end of the first of them, if that came before.
 async fn hold(running: &mut Running) -> Result<Option<ProcessEnd>, SaveError> {
-    if running.paused() {
+    let was_paused = running.paused();
+    let api = running.sockets.api.clone();
+    if was_paused {
         // The guest freezes them itself.
-        call(&running.sockets.api, Client::resume)
-            .await
-            .map_err(SaveError::Machine)?;
+        let resumed = call(&api, Client::resume).await;
+        resumed.map_err(SaveError::Machine)?;
     }
-    running.session.hold().await.map_err(SaveError::Hold)
+    let held = running.session.hold().await;
+    if was_paused && held.is_err() {
+        // As it was; if it cannot be, its agent does not answer either, which is the better story.
+        let _ = call(&api, Client::pause).await;
+    }
+    held.map_err(SaveError::Hold)
 }
 
 /// Saves the machine, which goes on as soon as there is a copy of it; what is left to write is written meanwhile.

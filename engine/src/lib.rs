@@ -14,6 +14,7 @@ mod engine;
 mod errand;
 mod error;
 mod handle;
+mod hidden;
 mod host;
 mod image;
 pub mod network;

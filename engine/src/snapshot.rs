@@ -12,12 +12,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::container::{self, Record};
 use crate::disk::Layer;
 use crate::errand::{DISK, MEMORY, STATE};
+use crate::hidden::{self, Hidden};
 use crate::prepare::{Saved, SavedDisk};
 use crate::spec::Shape;
 use crate::template::Seal;
@@ -27,7 +27,6 @@ const MANIFEST: &str = "snapshot.json";
 const VERSION: u32 = 1;
 /// A manifest has as many bytes as a container's configuration, and some.
 const LONGEST_MANIFEST: u64 = 8 << 20;
-const HIDDEN: &str = ".snapshot-";
 
 /// All snapshots of a root directory.
 #[derive(Clone, Debug)]
@@ -118,9 +117,7 @@ pub struct Taken {
 
 /// A snapshot that is being taken. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Draft {
-    directory: TempDir,
-}
+pub(crate) struct Draft(Hidden);
 
 impl Snapshots {
     pub(crate) fn at(directory: PathBuf) -> Self {
@@ -133,14 +130,8 @@ impl Snapshots {
         if self.directory.join(name).exists() {
             return Err(SnapshotError::Taken(name.to_owned()));
         }
-        let make = || {
-            fs::create_dir_all(&self.directory)?;
-            tempfile::Builder::new()
-                .prefix(HIDDEN)
-                .tempdir_in(&self.directory)
-        };
-        let directory = make().map_err(failed(name, "made"))?;
-        Ok(Draft { directory })
+        let hidden = Hidden::make(&self.directory);
+        hidden.map(Draft).map_err(failed(name, "made"))
     }
 
     /// Gives a new one its name.
@@ -171,8 +162,7 @@ impl Snapshots {
         };
         match finish() {
             Ok(()) => {
-                // There is nothing at its old name to remove.
-                let _ = draft.directory.keep();
+                draft.0.was_renamed();
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -264,18 +254,11 @@ impl Snapshots {
     /// If there is none, or it cannot be removed.
     pub fn remove(&self, name: &str) -> Result<(), SnapshotError> {
         container::check_name(name)?;
-        let path = self.directory.join(name);
-        let remove = || {
-            let hidden = tempfile::Builder::new()
-                .prefix(HIDDEN)
-                .tempdir_in(&self.directory)?;
-            fs::rename(&path, hidden.path().join(name))?;
-            hidden.close()
-        };
-        remove().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => SnapshotError::NotFound(name.to_owned()),
-            _ => failed(name, "removed")(source),
-        })
+        match hidden::remove(&self.directory, name) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SnapshotError::NotFound(name.to_owned())),
+            Err(error) => Err(failed(name, "removed")(error)),
+        }
     }
 }
 
@@ -289,7 +272,7 @@ pub(crate) struct Subject {
 
 impl Draft {
     pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+        self.0.path()
     }
 }
 

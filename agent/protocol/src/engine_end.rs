@@ -60,7 +60,7 @@ pub enum Event<'a> {
     },
     /// The machine is at rest, and the agent waits for another channel. The last event of a channel.
     Held,
-    /// A request failed. The last event of a channel.
+    /// A request failed. The last event of a channel, unless a process runs, which goes on: it was not held.
     Failed(Failure),
     /// A piece of `Stdout` or `Stderr`. Call [`EngineEnd::consumed`] when it was passed on.
     Output(Stream, &'a [u8]),
@@ -340,12 +340,15 @@ impl EngineEnd {
             FromAgent::Failed(failure) => {
                 let asked = self.start_pending || self.configure_pending || self.hold_pending;
                 let running = self.state == State::Running && self.hold_pending;
+                self.hold_pending = false;
                 self.expect(
                     if running { State::Running } else { State::Idle },
                     asked,
                     "Failed",
                 )?;
-                self.state = State::Over;
+                if !running {
+                    self.state = State::Over;
+                }
                 Ok(Event::Failed(failure))
             }
             FromAgent::Credit { bytes } => {

@@ -37,6 +37,7 @@ impl Server {
         let Some(channel) = self.channels.get_mut(index) else {
             return;
         };
+        let holds = matches!(message, ToAgent::Hold);
         let result = match message {
             ToAgent::Shutdown => {
                 self.stop();
@@ -76,7 +77,9 @@ impl Server {
                 }
                 failure.message.truncate(end);
                 channel.queue(&FromAgent::Failed(failure));
-                channel.phase = Phase::Over;
+                if !(holds && channel.phase == Phase::Running) {
+                    channel.phase = Phase::Over;
+                }
             }
         }
     }

@@ -1,18 +1,16 @@
 //! `hull vm create` and `start`, and the process in the background that owns a microVM.
 
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use hull_engine::plain::{Ask, MicroVms, VmName};
 use rustix::fs::{Mode, OFlags, open};
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use super::FAILED;
 use super::name;
 use super::report::{Report, Which};
 use super::spec::SpecArgs;
+use crate::own;
 use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
 
 /// Make a microVM, to be started by hull vm start; its name is printed
@@ -77,32 +75,8 @@ async fn start_one(text: &str, vms: &MicroVms) -> anyhow::Result<VmName> {
     // Found out here, for a plain sentence; the owner finds it out again.
     let name = name(text)?;
     vms.get(&name)?;
-    let own = std::env::current_exe().context("hull does not find its own program")?;
-    let mut owner = Command::new(own)
-        .args(["vm", "own", text])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("a process in the background cannot be started")?;
-    // It closes both when its microVM runs, or when it ends.
-    let (mut said, mut words) = (Vec::new(), String::new());
-    if let Some(stdout) = &mut owner.stdout {
-        stdout.read_to_end(&mut said).await?;
-    }
-    if said == RUNNING {
-        return Ok(name);
-    }
-    if let Some(stderr) = &mut owner.stderr {
-        stderr.read_to_string(&mut words).await?;
-    }
-    let status = owner.wait().await?;
-    let words = words.trim().trim_start_matches("hull: ");
-    if words.is_empty() {
-        bail!("microVM {text} was not started: its owner ended with {status}");
-    }
-    bail!("{words}")
+    own::leave(&format!("microVM {text}"), &["vm", "own", text]).await?;
+    Ok(name)
 }
 
 /// Becomes the owner, in a session of its own, and stays until the end.

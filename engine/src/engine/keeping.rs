@@ -147,11 +147,11 @@ impl Engine {
     pub async fn snapshot(&self, id: &ContainerId, name: &str) -> Result<Taken, Error> {
         let snapshots = self.snapshots();
         let draft = snapshots.begin(name)?;
+        // Now: one that is removed at its end may have ended by the time that it is saved.
+        let subject = suspended::subject(&self.shelf.directory(id));
         let what = What::Save(draft.path().to_owned());
         let stood_still = self.errand(id, what, "saved").await?;
-        let directory = self.shelf.directory(id);
-        let subject = suspended::subject(&directory)?;
-        snapshots.publish(name, draft, subject)?;
+        snapshots.publish(name, draft, subject?)?;
         Ok(Taken { stood_still })
     }
 

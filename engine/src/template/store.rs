@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
-use tempfile::TempDir;
 
 use super::key::is_key;
 use super::manifest::{Kind, Manifest, Seal};
+use crate::hidden::{self, Hidden};
 use crate::prepare::{Saved, SavedDisk};
 
 pub(super) const MANIFEST: &str = "template.json";
@@ -19,8 +18,6 @@ pub(super) const STATE: &str = "state";
 pub(super) const MEMORY: &str = "memory";
 pub(super) const DISK: &str = "disk";
 
-/// What is being made, or removed. Whoever does it holds a lock of the directory, so that others see whether he is alive.
-const HIDDEN: &str = ".template-";
 /// A manifest has a few hundred bytes.
 const LONGEST_MANIFEST: u64 = 1 << 16;
 /// How much templates take on disk, in bytes, where nobody says it.
@@ -123,28 +120,15 @@ impl Templates {
 
     /// A directory for a template that is being made. Dropping it removes it.
     pub(super) fn begin(&self) -> io::Result<Draft> {
-        fs::create_dir_all(&self.directory)?;
-        self.sweep();
-        let directory = tempfile::Builder::new()
-            .prefix(HIDDEN)
-            .tempdir_in(&self.directory)?;
-        let lock = File::open(directory.path())?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Draft {
-            directory,
-            _lock: lock,
-        })
+        Hidden::make(&self.directory).map(Draft)
     }
 
     /// Gives a template its name, unless another of this key came first, and removes those that were not used for the longest time while
     /// all together take too much.
     pub(super) fn publish(&self, key: &str, draft: Draft) -> io::Result<()> {
         let target = self.directory.join(key);
-        match fs::rename(draft.directory.path(), &target) {
-            Ok(()) => {
-                // There is nothing at its old name to remove.
-                let _ = draft.directory.keep();
-            }
+        match fs::rename(draft.0.path(), &target) {
+            Ok(()) => draft.0.was_renamed(),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -224,19 +208,7 @@ impl Templates {
         if !is_key(key) {
             return Ok(false);
         }
-        // Under a name that is no template's it is gone for everybody at once.
-        let hidden = tempfile::Builder::new()
-            .prefix(HIDDEN)
-            .tempdir_in(&self.directory);
-        let hidden = match hidden {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            hidden => hidden?,
-        };
-        match fs::rename(self.directory.join(key), hidden.path().join(key)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-            Ok(()) => hidden.close().map(|()| true),
-        }
+        hidden::remove(&self.directory, key)
     }
 
     pub(crate) fn discard(&self, key: &str) {
@@ -244,37 +216,6 @@ impl Templates {
             tracing::warn!(key, %error, "a template was not removed");
         }
     }
-
-    /// Removes what dead processes left half-made or half-removed.
-    fn sweep(&self) {
-        let entries = fs::read_dir(&self.directory)
-            .into_iter()
-            .flatten()
-            .flatten();
-        for entry in entries {
-            let is_hidden = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with(HIDDEN));
-            if !is_hidden || !is_old(&entry.path()) {
-                continue;
-            }
-            let free = File::open(entry.path())
-                .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok());
-            if free {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-}
-
-/// One that is new may be about to be locked.
-fn is_old(path: &Path) -> bool {
-    let age = fs::metadata(path)
-        .and_then(|file| file.modified())
-        .ok()
-        .and_then(|made| made.elapsed().ok());
-    age.is_some_and(|age| age.as_secs() > 60)
 }
 
 fn read_manifest(path: &Path) -> io::Result<Manifest> {
@@ -286,15 +227,12 @@ fn read_manifest(path: &Path) -> io::Result<Manifest> {
 
 /// A template that is being made.
 #[derive(Debug)]
-pub(super) struct Draft {
-    directory: TempDir,
-    _lock: File,
-}
+pub(super) struct Draft(Hidden);
 
 impl Draft {
     /// Where a file of it is.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.0.join(name)
     }
 
     /// Seals what was written.

@@ -154,6 +154,23 @@ fn what_nobody_asked_for_is_a_violation() {
 }
 
 #[test]
+fn a_process_whose_machine_was_not_held_goes_on() {
+    let mut end = running();
+    end.hold();
+    let failure = Failure::new(FailureKind::System, "not frozen");
+    end.received(&from_agent(&[
+        FromAgent::Failed(failure.clone()),
+        FromAgent::Exited {
+            status: ExitStatus::Code(3),
+            oom_killed: false,
+            at_us: 1,
+        },
+    ]));
+    assert_eq!(end.event().unwrap(), Some(Event::Failed(failure)));
+    assert!(matches!(end.event(), Ok(Some(Event::Exited { .. }))));
+}
+
+#[test]
 fn another_version_is_refused_with_both_numbers() {
     let mut end = EngineEnd::new();
     end.received(&from_agent(&[FromAgent::Hello { version: 77 }]));
