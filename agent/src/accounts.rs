@@ -24,6 +24,22 @@ pub(crate) fn look_up(root: &impl AsFd, spec: &str, groups: &[String]) -> Result
     resolve(spec, groups, &passwd, &group)
 }
 
+/// The names of a container's users.
+#[derive(Debug)]
+pub(crate) struct Names(Vec<u8>);
+
+impl Names {
+    pub(crate) fn read(root: &impl AsFd) -> Self {
+        Self(contents(root, "etc/passwd"))
+    }
+
+    /// The name of a user, or the number.
+    pub(crate) fn of(&self, uid: u32) -> String {
+        let entry = files::passwd(&self.0).find(|entry| entry.uid == uid);
+        entry.map_or_else(|| uid.to_string(), |entry| entry.name.to_owned())
+    }
+}
+
 /// The content of a regular file inside `root`; empty when there is none.
 fn contents(root: &impl AsFd, path: &str) -> Vec<u8> {
     read_file(root, path).unwrap_or_default()

@@ -249,13 +249,17 @@ impl Channel {
         };
         let open = process.outputs.iter().any(|output| output.is_open());
         if let Some(ended) = process.ended.filter(|_| !open) {
+            let message = match process.failure() {
+                Some(failure) => FromAgent::Aborted(failure),
+                None => FromAgent::Exited {
+                    status: ended.status,
+                    oom_killed: ended.oom_killed,
+                    at_us: ended.at_us,
+                },
+            };
             self.process = None;
             self.phase = Phase::Over;
-            self.queue(&FromAgent::Exited {
-                status: ended.status,
-                oom_killed: ended.oom_killed,
-                at_us: ended.at_us,
-            });
+            self.queue(&message);
         }
     }
 

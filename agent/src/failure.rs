@@ -17,6 +17,19 @@ impl<T> Explain<T> for rustix::io::Result<T> {
     }
 }
 
+/// The most of a failure's message that is sent.
+const MAX_MESSAGE: usize = 8 * 1024;
+
+/// A failure whose message is no longer than that.
+pub(crate) fn cut(mut failure: Failure) -> Failure {
+    let mut end = failure.message.len().min(MAX_MESSAGE);
+    while !failure.message.is_char_boundary(end) {
+        end -= 1;
+    }
+    failure.message.truncate(end);
+    failure
+}
+
 /// The kernel's error as Go, and so runc, words it: `no such file or directory`.
 pub(crate) fn words(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();

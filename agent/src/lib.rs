@@ -9,7 +9,9 @@
 //! - `boot`: what happens between the kernel's start of `/init` and the loop
 //! - `server`: the loop; `channel`: one connection and its process
 //! - `machine`: clock, entropy, loopback, control groups, power
+//! - `network`: its interfaces, by rtnetlink
 //! - `root`: the container's file systems
+//! - `files`: reading and writing its files for the engine
 //! - `warm`: what clones of the machine find in the page cache
 //! - `process`: starting one process in the container; `accounts`: its user
 //! - `sys`: the system calls that need `unsafe`
@@ -18,10 +20,15 @@ mod accounts;
 mod boot;
 mod channel;
 mod failure;
+mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 mod machine;
+mod network;
 mod places;
 mod process;
+mod relay;
 mod root;
 mod server;
 mod sys;

@@ -2,6 +2,8 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod power;
+pub(crate) mod processes;
+pub(crate) mod stats;
 
 use hull_agent_protocol::{Clock, FailureKind};
 use rustix::fs::{CWD, Mode, OFlags, openat};

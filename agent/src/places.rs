@@ -27,6 +27,11 @@ impl Places {
         self.base.join("disk")
     }
 
+    /// What was written over the image, as the overlay keeps it.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.disk().join("upper")
+    }
+
     /// The container's root.
     pub(crate) fn container(&self) -> PathBuf {
         self.base.join("container")
@@ -40,6 +45,11 @@ impl Places {
     /// The container's `/run` while it is being made.
     pub(crate) fn run(&self) -> PathBuf {
         self.base.join("run")
+    }
+
+    /// A share while it is being mounted.
+    pub(crate) fn share(&self) -> PathBuf {
+        self.base.join("share")
     }
 
     /// The whole tree of control groups.

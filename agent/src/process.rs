@@ -9,14 +9,19 @@ mod program;
 mod spawn;
 mod stdio;
 mod streams;
+mod sysctl;
 
 pub(crate) use identity::identify;
 pub(crate) use spawn::{Container, Spawned, spawn};
+pub(crate) use stdio::{ServiceEnds, service_streams};
 pub(crate) use streams::{Input, Output, Progress};
 
-use hull_agent_protocol::{ExitStatus, Place};
+use std::os::fd::OwnedFd;
+
+use hull_agent_protocol::{ExitStatus, Failure, Place};
 use rustix::process::{Pid, WaitStatus};
 
+use crate::machine::processes;
 use crate::places::Places;
 use crate::sys::signal;
 
@@ -31,6 +36,15 @@ pub(crate) struct Process {
     pub(crate) ended: Option<Ended>,
     /// The signal for which the agent killed it; see [`Process::signal`].
     killed_for: Option<u8>,
+    /// Where a process of the agent's own says why it failed.
+    report: Option<OwnedFd>,
+}
+
+/// A process of the agent's own that works for the engine.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) spawned: Spawned,
+    pub(crate) report: OwnedFd,
 }
 
 /// How a process ended.
@@ -57,7 +71,21 @@ impl Process {
             outputs,
             ended: None,
             killed_for: None,
+            report: None,
         }
+    }
+
+    /// A process of the agent's own.
+    pub(crate) fn service(service: Service) -> Self {
+        Self {
+            report: Some(service.report),
+            ..Self::new(service.spawned, Place::Beside)
+        }
+    }
+
+    /// Why a process of the agent's own failed, once it has ended.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.report.as_ref().and_then(crate::files::failure)
     }
 
     /// Sends signal `number`.
@@ -89,7 +117,7 @@ impl Process {
 
     /// Takes note of its end. With the first process all others of its pid namespace have ended, too.
     pub(crate) fn end(&mut self, ended: Ended) {
-        let alone = matches!(self.place, Place::NewContainer { .. });
+        let alone = self.report.is_some() || matches!(self.place, Place::NewContainer { .. });
         self.input.finish();
         for output in &mut self.outputs {
             output.process_ended(alone);
@@ -116,18 +144,8 @@ fn ends_by_default(number: u8) -> bool {
 
 /// Whether the process neither handles, ignores nor blocks a signal.
 fn spared(pid: Pid, number: u8, places: &Places) -> bool {
-    let path = places
-        .processes()
-        .join(pid.as_raw_nonzero().to_string())
-        .join("status");
-    let status = std::fs::read_to_string(&path).or_else(|_| {
-        // The agent needs its own view of processes for nothing else, so it is made only now.
-        let _ = std::fs::create_dir(places.processes());
-        let empty = rustix::mount::MountFlags::empty();
-        let _ = rustix::mount::mount("proc", places.processes(), "proc", empty, None);
-        std::fs::read_to_string(&path)
-    });
-    status.is_ok_and(|status| !mentions(&status, number))
+    let status = processes::read(places, pid.as_raw_nonzero().get().cast_unsigned(), "status");
+    status.is_ok_and(|status| !mentions(&String::from_utf8_lossy(&status), number))
 }
 
 /// Whether one of the sets of signals in `/proc/PID/status` holds a signal.

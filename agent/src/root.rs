@@ -5,22 +5,26 @@
 mod copy;
 mod devices;
 mod files;
+mod fill;
 mod inside;
+mod mounts;
 mod overlay;
 mod run;
+mod shares;
+mod sockets;
 mod tmpfs;
 mod volumes;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::{Configure, FailureKind};
+use hull_agent_protocol::{Configure, FailureKind, Identity, Mount};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 use rustix::process::{chdir, fchdir};
 
 pub(crate) use devices::make as make_devices;
-pub(crate) use files::identify;
-pub(crate) use inside::make_directory;
+pub(crate) use files::{replace_hosts, replace_resolv_conf};
+pub(crate) use inside::{make_directory, resolve};
 
 use crate::failure::{Explain, Result};
 use crate::places::Places;
@@ -51,19 +55,54 @@ pub(crate) fn compose(places: &Places, configure: &Configure) -> Result<Root> {
     run::mount_run(places, &directory)?;
     devices::attach(places, &directory)?;
     mount_sys(&directory, configure.privileged)?;
-    for volume in &configure.volumes {
-        volumes::mount_volume(places, &directory, volume)?;
+    if let Some(size) = configure.shm_size {
+        set_shm_size(places, size)?;
     }
-    for tmpfs in &configure.tmpfs {
-        tmpfs::mount_tmpfs(&directory, tmpfs)?;
-    }
-    files::mount_files(places, &directory, &configure.identity)?;
-    // A working directory inside would keep the disk busy at the end.
-    chdir("/").explain(FailureKind::System, || "go back to the agent's root".into())?;
+    mounts::mount_all(places, &directory, &configure.mounts)?;
+    files::mount_files(places, &directory, &configure.identity, &configure.mounts)?;
+    leave()?;
     Ok(Root {
         directory,
         read_only: configure.root.read_only,
     })
+}
+
+/// Mounts more in a root in which nothing runs.
+pub(crate) fn mount_more(places: &Places, root: &Root, mounts: &[Mount]) -> Result<()> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    mounts::mount_all(places, &root.directory, mounts)?;
+    leave()
+}
+
+/// Gives the files of an identity, which are mounted, the contents of another. `mounts` have been made since.
+pub(crate) fn identify(
+    places: &Places,
+    root: &Root,
+    identity: &Identity,
+    mounts: &[Mount],
+) -> Result<()> {
+    if mounts::cover_files(mounts) {
+        files::mount_files(places, &root.directory, identity, mounts)
+    } else {
+        files::identify(places, identity)
+    }
+}
+
+/// Gives the container's shared memory another size.
+pub(crate) fn set_shm_size(places: &Places, bytes: u64) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // The agent's own mounts, in which the image has nothing.
+    let path = places.container().join("dev/shm");
+    mount_remount(&path, flags, format!("size={bytes}")).explain(FailureKind::Mount, || {
+        format!("give /dev/shm {bytes} bytes")
+    })
+}
+
+/// A working directory inside would keep the disk busy at the end.
+fn leave() -> Result<()> {
+    chdir("/").explain(FailureKind::System, || "go back to the agent's root".into())
 }
 
 fn mount_sys(root: &OwnedFd, writable: bool) -> Result<()> {

@@ -5,10 +5,14 @@ mod turn;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::{Adopt, Configure, POWER_PORT};
+use hull_agent_protocol::{
+    Adopt, Configure, Failure, FailureKind, Identity, Interface, Limits, Network, PORT, POWER_PORT,
+    Sysctl,
+};
 use rustix::process::{Pid, WaitOptions, wait};
 
 use crate::channel::{Channel, Phase};
+use crate::failure::Result;
 use crate::machine::cgroup::Cgroup;
 use crate::places::Places;
 use crate::process::{Ended, Process};
@@ -27,7 +31,7 @@ pub struct Server {
     places: Places,
     signals: OwnedFd,
     transport: Transport,
-    /// Where the engine asks for more channels; from the first process on, or since the machine was held.
+    /// Where the engine asks for more channels.
     listener: Option<OwnedFd>,
     /// Where a connection is the machine's power button.
     power_button: Option<OwnedFd>,
@@ -38,6 +42,8 @@ pub struct Server {
     held: bool,
     /// The process of the control channel that there was before, frozen.
     resting: Option<Process>,
+    /// Of the agent's own processes the one for which those of the container are frozen.
+    still_for: Option<Pid>,
     stopping: Option<Stopping>,
     times: Times,
 }
@@ -57,7 +63,13 @@ struct Machine {
     cgroup: Option<Cgroup>,
     root: Option<Root>,
     hostname: String,
+    domainname: String,
     privileged: bool,
+    /// What the kernel was told last. Of a network that could not be set nothing is known.
+    interfaces: Vec<Interface>,
+    limits: Limits,
+    /// For the first process to write.
+    sysctls: Vec<Sysctl>,
 }
 
 /// The first process of the container.
@@ -105,6 +117,7 @@ impl Server {
             first: None,
             held: false,
             resting: None,
+            still_for: None,
             stopping: None,
             times: Times::default(),
         })
@@ -127,6 +140,7 @@ impl Server {
     /// engine's first message is under way.
     pub fn prepare(&mut self) {
         self.power_button = self.listen(POWER_PORT);
+        self.listener = self.listen(PORT);
         if let Err(error) = crate::machine::bring_loopback_up() {
             crate::log::warn(&format!("no loopback interface: {error}"));
         }
@@ -205,6 +219,12 @@ impl Server {
     /// Takes every child that has ended: processes of channels, and whatever else became one.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if self.still_for == Some(pid) {
+                self.still_for = None;
+                if self.resting.is_none() {
+                    self.thaw();
+                }
+            }
             let was_first = self.first.as_ref().is_some_and(|first| first.pid == pid);
             if was_first {
                 self.first = None;
@@ -271,35 +291,87 @@ impl Server {
     }
 
     /// Makes the machine another container's.
-    fn adopt_machine(&mut self, adopt: &Adopt) -> crate::failure::Result<()> {
+    fn adopt_machine(&mut self, adopt: &Adopt) -> Result<()> {
+        if self.first.is_some() && !(adopt.mounts.is_empty() && adopt.sysctls.is_empty()) {
+            let message = "mounts and settings of the kernel are made before the first process of a container";
+            return Err(Failure::new(FailureKind::Invalid, message));
+        }
         if let Some(clock) = adopt.clock {
             crate::machine::set_clock(clock)?;
         }
         crate::machine::add_entropy(&adopt.entropy)?;
-        crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &adopt.limits)?;
+        self.limit(&adopt.limits)?;
+        if let Some(interfaces) = &adopt.interfaces {
+            self.set_interfaces(interfaces)?;
+        }
+        if let Some(size) = adopt.shm_size {
+            crate::root::set_shm_size(&self.places, size)?;
+        }
+        self.machine.sysctls.extend_from_slice(&adopt.sysctls);
+        self.identify(adopt)
+    }
+
+    /// Gives the container its mounts and its names.
+    fn identify(&mut self, adopt: &Adopt) -> Result<()> {
+        let Some(root) = &self.machine.root else {
+            return Ok(());
+        };
+        crate::root::mount_more(&self.places, root, &adopt.mounts)?;
         let Some(identity) = &adopt.identity else {
             return Ok(());
         };
-        crate::root::identify(&self.places, identity)?;
-        let hostname = &identity.hostname;
+        crate::root::identify(&self.places, root, identity, &adopt.mounts)?;
         if let Some(first) = &self.first {
-            crate::process::identify(&self.places, first.pidfd.as_fd(), hostname)?;
+            crate::process::identify(&self.places, first.pidfd.as_fd(), identity)?;
         }
-        self.machine.hostname.clone_from(hostname);
+        self.machine.hostname.clone_from(&identity.hostname);
+        self.machine.domainname.clone_from(&identity.domainname);
         Ok(())
     }
 
-    fn configure_machine(&mut self, configure: &Configure) -> crate::failure::Result<()> {
+    fn configure_machine(&mut self, configure: &Configure) -> Result<()> {
         if let Some(clock) = configure.clock {
             crate::machine::set_clock(clock)?;
         }
         crate::machine::add_entropy(&configure.entropy)?;
-        crate::machine::cgroup::limit(self.machine.cgroup.as_ref(), &configure.limits)?;
+        self.limit(&configure.limits)?;
+        self.set_interfaces(&configure.interfaces)?;
         self.machine.root = Some(crate::root::compose(&self.places, configure)?);
-        self.machine
-            .hostname
-            .clone_from(&configure.identity.hostname);
+        let Identity {
+            hostname,
+            domainname,
+            ..
+        } = &configure.identity;
+        self.machine.hostname.clone_from(hostname);
+        self.machine.domainname.clone_from(domainname);
+        self.machine.sysctls.clone_from(&configure.sysctls);
         self.machine.privileged = configure.privileged;
+        Ok(())
+    }
+
+    fn limit(&mut self, limits: &Limits) -> Result<()> {
+        let group = self.machine.cgroup.as_ref();
+        crate::machine::cgroup::limit(group, &self.machine.limits, limits)?;
+        self.machine.limits = *limits;
+        Ok(())
+    }
+
+    fn set_interfaces(&mut self, wanted: &[Interface]) -> Result<()> {
+        // Until it is done, and if it is not done to its end.
+        let before = std::mem::take(&mut self.machine.interfaces);
+        crate::network::set(&before, wanted)?;
+        self.machine.interfaces = wanted.to_vec();
+        Ok(())
+    }
+
+    fn set_network(&mut self, network: &Network) -> Result<()> {
+        self.set_interfaces(&network.interfaces)?;
+        if let Some(hosts) = &network.hosts {
+            crate::root::replace_hosts(&self.places, hosts)?;
+        }
+        if let Some(resolv_conf) = &network.resolv_conf {
+            crate::root::replace_resolv_conf(&self.places, resolv_conf)?;
+        }
         Ok(())
     }
 }

@@ -17,8 +17,9 @@ use crate::sys::time;
 const MAX_FILES: usize = 256;
 /// The most bytes of one file that are read.
 const MAX_BYTES: u64 = 32 << 20;
-/// How long all of it may take, in microseconds: somebody waits for the machine, and a slow one reads 2 MB a second.
-const PATIENCE_US: u64 = 5_000_000;
+/// How long all of it may take, in microseconds: somebody waits for the machine, and a slow one reads 2 MB a second, or less where it shares
+/// its processor. What is not read now is read in each clone, into memory of its own.
+const PATIENCE_US: u64 = 15_000_000;
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
 /// What begins a file that names its interpreter (execve(2)).

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! 0x0000_0500  GDT                         0x000e_0000  ACPI tables
-//! 0x0000_6000  PVH start information       0x000f_0000  MP configuration table
-//! 0x0000_7000  boot_params (zero page)     0x0010_0000  kernel, and above it RAM
-//! 0x0000_9000  page tables                 0xc000_0000  hole: virtio-mmio, I/O APIC, APIC, KVM's own
-//! 0x0001_0000  setup_data: the random seed 0x1_0000_0000  the rest of RAM
-//! 0x0002_0000  command line
+//! 0x0000_6000  PVH start information       0x000e_f000  the generation's identifier
+//! 0x0000_7000  boot_params (zero page)     0x000f_0000  MP configuration table
+//! 0x0000_9000  page tables                 0x0010_0000  kernel, and above it RAM
+//! 0x0001_0000  setup_data: the random seed 0xc000_0000  hole: virtio-mmio, I/O APIC, APIC, KVM's own
+//! 0x0002_0000  command line                0x1_0000_0000  the rest of RAM
 //! 0x0009_fc00  MP floating pointer
 //! ```
 //!
@@ -47,6 +47,8 @@ pub const LOW_RAM_END: u64 = 0x9_fc00;
 pub const MP_FLOATING_POINTER: Gpa = GuestAddress(LOW_RAM_END);
 /// ACPI tables start with the root pointer, where the BIOS read-only memory of a PC begins.
 pub const ACPI_TABLES: Gpa = GuestAddress(0xe_0000);
+/// The 16 bytes that say which machine this is of all that went on from one snapshot (`VM_Gen_Counter`), alone in their page.
+pub const GENERATION: Gpa = GuestAddress(0xe_f000);
 pub const MP_TABLE: Gpa = GuestAddress(0xf_0000);
 pub const TABLES_END: u64 = 0x10_0000;
 pub const HIGH_RAM: Gpa = GuestAddress(0x10_0000);
@@ -66,6 +68,9 @@ pub const LOCAL_APIC: Gpa = GuestAddress(0xfee0_0000);
 pub const KVM_IDENTITY_MAP: Gpa = GuestAddress(0xfffb_c000);
 pub const KVM_TSS: Gpa = GuestAddress(0xfffb_d000);
 
+/// The interrupt line (GSI) of a new generation, unless a virtio device has it: then there is none. Linux gives nobody that by which a PC's
+/// second interrupt controller reaches the first.
+pub const GENERATION_GSI: u32 = LAST_GSI;
 /// The interrupt line (GSI) of the power button: that of a PC's second serial port, which this machine has not.
 pub const POWER_BUTTON_GSI: u32 = 3;
 /// The first interrupt line (GSI) of a virtio-mmio device; those below belong to a PC's own devices.

@@ -57,7 +57,8 @@ pub(crate) fn measure(contestants: &Contestants, count: usize, report: &mut Repo
     Ok(())
 }
 
-fn connect(socket: &Path, start: Instant) -> Result<UnixStream> {
+/// Connects to a socket at which a process that was just started will listen.
+pub(crate) fn connect(socket: &Path, start: Instant) -> Result<UnixStream> {
     while start.elapsed() < PATIENCE {
         if let Ok(client) = UnixStream::connect(socket) {
             return Ok(client);
@@ -67,9 +68,17 @@ fn connect(socket: &Path, start: Instant) -> Result<UnixStream> {
     bail!("nothing listens at {} after {PATIENCE:?}", socket.display());
 }
 
-/// One request and its whole answer.
+/// One request that is answered with something.
 fn ask(client: &mut UnixStream) -> Result<()> {
-    client.write_all(REQUEST)?;
+    match exchange(client, REQUEST)? {
+        (200, _) => Ok(()),
+        (status, answer) => bail!("the API answers {status}: {answer}"),
+    }
+}
+
+/// Sends a request; its whole answer, as a status and a body.
+pub(crate) fn exchange(client: &mut UnixStream, request: &[u8]) -> Result<(u16, String)> {
+    client.write_all(request)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -78,24 +87,43 @@ fn ask(client: &mut UnixStream) -> Result<()> {
             bail!("the API hung up");
         }
         answer.extend_from_slice(&buffer[..got]);
-        if is_whole(&answer)? {
-            return Ok(());
+        if let Some(whole) = parse(&answer)? {
+            return Ok(whole);
         }
     }
 }
 
-fn is_whole(answer: &[u8]) -> Result<bool> {
+/// An answer, if all of it is there.
+fn parse(answer: &[u8]) -> Result<Option<(u16, String)>> {
     let text = std::str::from_utf8(answer)?;
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return Ok(false);
+        return Ok(None);
     };
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!("the API answers {head}");
-    }
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length")
             .then(|| value.trim().parse::<usize>())
     });
-    Ok(body.len() >= length.context("no length")??)
+    // An answer without content has no length either.
+    let length = length.transpose()?.unwrap_or_default();
+    Ok((body.len() >= length).then(|| (status, body.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn an_answer_is_whole_with_its_body_or_has_none() {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(
+            parse(whole.as_bytes()).unwrap(),
+            Some((200, "{}".to_owned()))
+        );
+        assert_eq!(parse(&whole.as_bytes()[..whole.len() - 1]).unwrap(), None);
+        let empty = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n";
+        assert_eq!(parse(empty).unwrap(), Some((204, String::new())));
+        assert!(parse(b"nonsense\r\n\r\n").is_err());
+    }
 }

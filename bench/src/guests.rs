@@ -20,6 +20,15 @@ pub(crate) fn stopping_kernel() -> Vec<u8> {
     elf(0x10_0000, &code, true)
 }
 
+/// An ELF kernel that sleeps for ever.
+pub(crate) fn sleeping_kernel() -> Vec<u8> {
+    let code = [
+        0xf4, // hlt
+        0xeb, 0xfd, // and again
+    ];
+    elf(0x10_0000, &code, true)
+}
+
 /// An uncompressed newc cpio with `/dev/console` and `/init`, which prints [`READY`] and sleeps for ever.
 pub(crate) fn initramfs() -> Vec<u8> {
     let line = format!("{READY}\n");

@@ -7,8 +7,10 @@
 mod api;
 mod boots;
 mod contestants;
+mod density;
 mod guests;
 mod images;
+mod loads;
 mod measure;
 mod memory;
 mod network;
@@ -35,6 +37,9 @@ struct Cli {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+
+    #[command(flatten)]
+    density: density::Args,
 
     /// Only measurements with one of these words in their name
     only: Vec<String>,
@@ -70,9 +75,15 @@ fn main() -> anyhow::Result<()> {
     if report.wants("API") {
         api::measure(&contestants, rounds, &mut report)?;
     }
+    if report.wants("snapshot load") {
+        loads::measure(&contestants, rounds * 3, &mut report)?;
+    }
     queues::measure(&contestants, taps.as_ref(), rounds, &mut report)?;
     if report.wants("hull run") {
         runs::measure(&contestants.hull, rounds, &mut report)?;
+    }
+    if report.wants("density") {
+        density::measure(&contestants.hull, &cli.density, &mut report)?;
     }
     if report.wants("image load") {
         images::measure(&contestants.hull, rounds, &mut report)?;

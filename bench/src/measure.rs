@@ -132,14 +132,34 @@ impl Threads {
     }
 }
 
+/// The same sum to the nanosecond, as the scheduler has it.
+pub(crate) fn run_time(pid: u32) -> Result<Duration> {
+    let mut sum = 0;
+    for pid in family(pid)? {
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?.path();
+            if is_vcpu(&fs::read_to_string(thread.join("comm"))?) {
+                continue;
+            }
+            let figures = fs::read_to_string(thread.join("schedstat"))?;
+            let time = figures.split_whitespace().next();
+            sum += time.context("schedstat is empty")?.parse::<u64>()?;
+        }
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+/// Whether a thread of this name runs a vCPU.
+fn is_vcpu(name: &str) -> bool {
+    let names = ["vcpu", "fc_vcpu", "CPU "];
+    names.iter().any(|vcpu| name.starts_with(vcpu))
+}
+
 /// User and system time in seconds, of a line of `/proc/PID/task/TID/stat` (proc(5)); none of a vCPU.
 fn times(stat: &str) -> Option<(f64, f64)> {
     let (before, after) = stat.rsplit_once(')')?;
     let (_, name) = before.split_once('(')?;
-    if ["vcpu", "fc_vcpu", "CPU "]
-        .iter()
-        .any(|vcpu| name.starts_with(vcpu))
-    {
+    if is_vcpu(name) {
         return Some((0.0, 0.0));
     }
     let mut fields = after.split_whitespace();

@@ -1,15 +1,45 @@
 //! `hull run`: from the command to the first byte of the program, and where that time goes.
 
 use std::fs;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::contestants::Hull;
 use crate::measure::{Process, contains};
 use crate::report::Report;
+
+/// How long the daemon may take until it listens.
+const LISTENING: Duration = Duration::from_secs(30);
+
+/// A daemon for as long as it is measured with.
+struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it, and waits until it listens at this socket.
+    fn start(mut command: Command, socket: &Path) -> Result<Self> {
+        let streams = command.stdin(Stdio::null()).stdout(Stdio::null());
+        let daemon = Self(streams.stderr(Stdio::null()).spawn()?);
+        let deadline = Instant::now() + LISTENING;
+        while UnixStream::connect(socket).is_err() {
+            ensure!(Instant::now() < deadline, "hull daemon does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(daemon)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result<()> {
     let home = tempfile::Builder::new().prefix("hull-bench-").tempdir()?;
@@ -17,6 +47,7 @@ pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result
         let mut command = Command::new(&hull.hull);
         command
             .args(args)
+            .env("HULL_NETWORK", "none")
             .env("HULL_ROOT", home.path().join("root"));
         command.env("HULL_RUN", home.path().join("run"));
         command
@@ -29,6 +60,8 @@ pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result
         bail!("hull image load failed: {loaded}");
     }
 
+    // A container's daemon is there before it, as a rule.
+    let _daemon = Daemon::start(command(&["daemon"]), &home.path().join("run/hull.sock"))?;
     let timing = home.path().join("timing.json");
     let file = timing.to_string_lossy().into_owned();
     let (mut first_byte, mut end) = (Vec::new(), Vec::new());

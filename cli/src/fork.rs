@@ -3,17 +3,20 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use hull_engine::Engine;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::client::{Daemon, escaped};
+use crate::complete;
 use crate::context::Context;
-use crate::own;
+use crate::out;
 
 /// Fork a running container, with its memory, processes and disk
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each child is a container of its own in the background: with another id, name, host name, machine id and random numbers,\n\
-    and with connections closed. Its processes go on where they were. The container that is forked stands still meanwhile.\n\n\
+    and with connections closed. Its processes go on where they were, with the volumes and in the networks of the container that is forked. That one\n\
+    stands still meanwhile.\n\n\
     Examples:\n  \
     hull fork web                             one child; its id is printed\n  \
     hull fork web -n 10 --rm                  ten, which are removed at their ends\n  \
@@ -33,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Format::Id)]
     format: Format,
     /// Name, id, or the beginning of an id
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER", add = complete::containers())]
     container: String,
 }
 
@@ -44,37 +47,37 @@ enum Format {
     Json,
 }
 
+/// What the daemon says of a fork.
+#[derive(Debug, Deserialize, Serialize)]
+struct Forked {
+    children: Vec<Child>,
+    #[serde(skip_serializing)]
+    failures: Vec<String>,
+    parent_stood_still_ms: f64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Child {
+    id: String,
+    name: String,
+}
+
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
-    let engine = Engine::open(ctx.paths().clone())?;
-    let parent = engine.find(&args.container)?;
-    // Goes when its children are there, which have its files open.
-    let snapshot = format!("fork-of-{}-{}", parent.short(), std::process::id());
-    let taken = engine.snapshot(&parent, &snapshot).await?;
-    let mut code = ExitCode::SUCCESS;
-    let mut children = Vec::new();
-    for number in 1..=args.count {
-        let name = args.name.as_ref().map(|name| match args.count {
-            1 => name.clone(),
-            _ => format!("{name}-{number}"),
-        });
-        let mut own = vec!["--from", snapshot.as_str()];
-        own.extend(name.iter().flat_map(|name| ["--name", name.as_str()]));
-        own.extend(args.rm.then_some("--rm"));
-        match own::spawn(&own).await {
-            Ok(id) => {
-                if args.format == Format::Id {
-                    anstream::println!("{id}");
-                }
-                children.push(id);
+    let daemon = Daemon::connect(ctx).await?;
+    let path = format!("/hull/containers/{}/fork", escaped(&args.container));
+    let how = json!({ "count": args.count, "name": args.name, "rm": args.rm });
+    let forked: Forked = daemon.post(&path, &how).await?;
+    match args.format {
+        Format::Id => {
+            for child in &forked.children {
+                out::line(&child.id)?;
             }
-            Err(error) => code = crate::fail(&error),
         }
+        Format::Json => out::line(&serde_json::to_string(&forked)?)?,
     }
-    engine.snapshots().remove(&snapshot)?;
-    if args.format == Format::Json {
-        let milliseconds = taken.stood_still.as_secs_f64() * 1000.0;
-        let object = json!({ "children": children, "parent_stood_still_ms": milliseconds });
-        anstream::println!("{object}");
+    let mut code = ExitCode::SUCCESS;
+    for failure in forked.failures {
+        code = crate::fail(&anyhow::Error::msg(failure));
     }
     Ok(code)
 }

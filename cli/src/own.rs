@@ -1,46 +1,25 @@
 //! The process in the background that owns a container.
 
-use std::fs::File;
-use std::io::Write;
+use std::io;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
-use hull_engine::{Attachment, Changes, Engine, Origin, OutputReader, WaitFor};
+use hull_engine::ContainerId;
 use rustix::fs::{Mode, OFlags, open};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::context::Context;
-use crate::run::signals::{Signals, WINDOW_CHANGED};
 
-/// Own a container until it ends: what commands leave in the background
+/// Own a container of the daemon's until it ends: it is started when the daemon says so
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One that goes on from a snapshot
-    #[arg(
-        long,
-        value_name = "SNAPSHOT",
-        conflicts_with = "resume",
-        required_unless_present = "resume"
-    )]
-    from: Option<String>,
-    /// One that was suspended
-    #[arg(long, value_name = "CONTAINER")]
-    resume: Option<String>,
-    /// Its name
-    #[arg(long)]
-    name: Option<String>,
-    /// It is removed at its end
-    #[arg(long)]
-    rm: bool,
+    /// Which one
+    #[arg(long, value_name = "ID")]
+    container: String,
 }
 
-/// Starts the owner of a container; the id of the container, which runs.
-pub(crate) async fn spawn(args: &[&str]) -> anyhow::Result<String> {
-    leave("the container", &[&["own"], args].concat()).await
-}
-
-/// Leaves `hull ARGS...` in the background as the owner of `what`; the line that it says when that runs.
+/// Leaves `hull ARGS...` in the background, which is or owns `what`; the line that it says when that runs.
 pub(crate) async fn leave(what: &str, args: &[&str]) -> anyhow::Result<String> {
     let own = std::env::current_exe().context("hull does not find its own program")?;
     let mut owner = Command::new(own)
@@ -63,8 +42,10 @@ pub(crate) async fn leave(what: &str, args: &[&str]) -> anyhow::Result<String> {
         stderr.read_to_string(&mut words).await?;
     }
     let status = owner.wait().await?;
-    match words.trim().trim_start_matches("hull: ") {
-        "" => bail!("{what} was not started: its owner ended with {status}"),
+    // What it logged comes before what it died of.
+    let last = words.lines().rev().find_map(|l| l.strip_prefix("hull: "));
+    match last.unwrap_or(words.trim()) {
+        "" => bail!("{what} was not started: its process ended with {status}"),
         words => bail!("{words}"),
     }
 }
@@ -73,60 +54,21 @@ pub(crate) async fn leave(what: &str, args: &[&str]) -> anyhow::Result<String> {
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
     // It fails only for one who leads a group already, as a person who types this does.
     let _ = rustix::process::setsid();
-    let mut signals = Signals::listen()?;
-    let engine = Engine::open(ctx.paths().clone())?;
-    let id = match (&args.from, &args.resume) {
-        (_, Some(container)) => {
-            let id = engine.find(container)?;
-            engine.reopen(&id).await?;
-            id
-        }
-        (snapshot, None) => {
-            let changes = Changes {
-                name: args.name,
-                auto_remove: args.rm,
-                ..Changes::default()
-            };
-            let snapshot = snapshot.as_deref().unwrap_or_default();
-            engine.create_from(snapshot, changes).await?.id
+    let id = ContainerId::try_from(args.container).map_err(anyhow::Error::msg)?;
+    let ready = || {
+        let told = rustix::io::write(rustix::stdio::stdout(), b"ready\n");
+        if let Err(error) = told.map_err(io::Error::from).and_then(|_| let_go()) {
+            tracing::warn!(%error, "the daemon was not told that its container has an owner");
         }
     };
-    let Attachment { output, input } = engine.attach(&id)?;
-    let file = File::options()
-        .append(true)
-        .create(true)
-        .open(engine.output_file(&id));
-    let passing = tokio::spawn(pass_output(
-        output,
-        file.context("the file for its output")?,
-    ));
-    engine.start(&id, Origin::Nearest).await?;
-    // Nobody types.
-    drop(input);
-    rustix::io::write(rustix::stdio::stdout(), format!("{id}\n").as_bytes())?;
+    hull_engine::owner::own(ctx.paths().clone(), &id, ready).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Closes what whoever started this process reads.
+fn let_go() -> io::Result<()> {
     let nothing = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
-
-    let ended = engine.wait(&id, WaitFor::Removal);
-    tokio::pin!(ended);
-    let exit = loop {
-        tokio::select! {
-            exit = &mut ended => break exit?,
-            signal = signals.next() => match signal {
-                WINDOW_CHANGED => {}
-                signal => engine.signal(&id, signal)?,
-            },
-        }
-    };
-    let _ = passing.await;
-    Ok(ExitCode::from(exit.code))
-}
-
-async fn pass_output(mut output: OutputReader, mut file: File) {
-    while let Some(piece) = output.next().await {
-        if let Err(error) = file.write_all(&piece.data) {
-            tracing::warn!(%error, "output of a container was lost");
-        }
-    }
+    Ok(())
 }

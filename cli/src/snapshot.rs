@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
-use hull_engine::Engine;
 use jiff::Timestamp;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use crate::client::{Daemon, escaped};
+use crate::complete;
 use crate::context::Context;
-use crate::image::size::human;
-use crate::ps::ago;
+use crate::format::units::{ago, size};
+use crate::out;
 use crate::vm::list::Format;
 
 /// Take a snapshot of a running container: its memory, processes and disk. It goes on
@@ -27,7 +29,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// Name, id, or the beginning of an id
-    #[arg(value_name = "CONTAINER", required = true)]
+    #[arg(value_name = "CONTAINER", required = true, add = complete::containers())]
     container: Option<String>,
     /// What to call the snapshot
     #[arg(value_name = "NAME", required = true)]
@@ -36,7 +38,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(visible_alias = "list")]
     Ls(LsArgs),
+    #[command(visible_alias = "remove")]
     Rm(RmArgs),
 }
 
@@ -59,43 +63,44 @@ struct RmArgs {
     names: Vec<String>,
 }
 
+/// A snapshot, as the daemon lists it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Listed {
+    name: String,
+    container: String,
+    image: String,
+    image_id: String,
+    created: Timestamp,
+    size: u64,
+}
+
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
-    let engine = Engine::open(ctx.paths().clone())?;
+    let daemon = Daemon::connect(ctx).await?;
     match args.command {
-        Some(Command::Ls(args)) => ls(&args, &engine),
-        Some(Command::Rm(args)) => Ok(rm(&args, &engine)),
+        Some(Command::Ls(args)) => ls(&args, &daemon).await,
+        Some(Command::Rm(args)) => rm(args, &daemon).await,
         None => {
-            let (container, name) = (
-                args.container.unwrap_or_default(),
-                args.name.unwrap_or_default(),
-            );
-            let id = engine.find(&container)?;
-            engine.snapshot(&id, &name).await?;
-            anstream::println!("{name}");
+            let container = args.container.unwrap_or_default();
+            let name = args.name.unwrap_or_default();
+            let path = format!("/hull/containers/{}/snapshot", escaped(&container));
+            let _: Value = daemon.post(&path, &json!({ "name": name })).await?;
+            out::line(&name)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn ls(args: &LsArgs, engine: &Engine) -> anyhow::Result<ExitCode> {
-    let all = engine.snapshots().list()?;
+async fn ls(args: &LsArgs, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+    let all: Vec<Listed> = daemon.get("/hull/snapshots").await?;
     if args.quiet {
         for one in &all {
-            anstream::println!("{}", one.name);
+            out::line(&one.name)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     if args.format == Format::Json {
         for one in &all {
-            let object = json!({
-                "name": one.name,
-                "container": one.container,
-                "image": one.image,
-                "image_id": one.image_id,
-                "created": one.made.to_string(),
-                "size": one.size,
-            });
-            anstream::println!("{object}");
+            out::line(&serde_json::to_string(one)?)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -103,29 +108,27 @@ fn ls(args: &LsArgs, engine: &Engine) -> anyhow::Result<ExitCode> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["NAME", "CONTAINER", "IMAGE", "CREATED", "SIZE"]);
-    for one in &all {
-        table.add_row([
-            one.name.clone(),
-            one.container.clone(),
-            one.image.clone(),
-            format!("{} ago", ago(one.made, now)),
-            human(one.size),
-        ]);
+    for one in all {
+        let created = format!("{} ago", ago(one.created, now));
+        table.add_row([one.name, one.container, one.image, created, size(one.size)]);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    anstream::println!("{table}");
+    out::line(&table.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn rm(args: &RmArgs, engine: &Engine) -> ExitCode {
+async fn rm(args: RmArgs, daemon: &Daemon) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for name in &args.names {
-        match engine.snapshots().remove(name) {
-            Ok(()) => anstream::println!("{name}"),
-            Err(error) => code = crate::fail(&error.into()),
+    for name in args.names {
+        match daemon
+            .delete(&format!("/hull/snapshots/{}", escaped(&name)))
+            .await
+        {
+            Ok(()) => out::line(&name)?,
+            Err(error) => code = crate::fail(&error),
         }
     }
-    code
+    Ok(code)
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::format::units::ago;
+use crate::format::units::size;
 use crate::image::prune::confirmed;
-use crate::image::size::human;
-use crate::ps::ago;
 use crate::run::spinner::Spinner;
 use crate::vm::list::Format;
 
@@ -152,7 +152,7 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
             format!("{}MiB", one.memory_mib),
             format!("{} ago", ago(one.made, now)),
             format!("{} ago", ago(one.used, now)),
-            human(one.size),
+            size(one.size),
         ]);
     }
     for column in table.column_iter_mut() {
@@ -194,7 +194,7 @@ fn prune(args: &PruneArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
             freed += one.size;
         }
     }
-    anstream::println!("Total reclaimed space: {}", human(freed));
+    anstream::println!("Total reclaimed space: {}", size(freed));
     Ok(ExitCode::SUCCESS)
 }
 

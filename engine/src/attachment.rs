@@ -4,6 +4,7 @@
 //! a slow client slows its container down and nobody else.
 
 use hull_agent_protocol::Stream;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 /// Standard input is passed on in pieces; one may wait.
@@ -19,7 +20,8 @@ pub struct Output {
 }
 
 /// Where output comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OutputStream {
     /// Standard output, or a terminal.
     Stdout,

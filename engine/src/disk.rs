@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::container::remove_file;
+
 /// Counts up whenever a template made by an older Hull should not be used any more.
 const FORMAT: u32 = 2;
 
@@ -101,10 +103,11 @@ pub(crate) fn make(templates: &Path, layer: Layer, path: &Path) -> Result<(), Di
     })
 }
 
-/// Makes a writable layer at `path`, which must not exist, as `of` is.
+/// Makes a writable layer at `path` as `of` is. What is there was left by one who died at it.
 /// Blocking: a few milliseconds.
 pub(crate) fn make_copy(of: &File, path: &Path) -> Result<(), DiskError> {
-    copy_open(of, path).map_err(|source| DiskError::Io {
+    let copied = remove_file(path).and_then(|()| copy_open(of, path));
+    copied.map_err(|source| DiskError::Io {
         path: path.to_owned(),
         source,
     })
@@ -196,7 +199,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The same of a file that is open.
-fn copy_open(source: &File, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_open(source: &File, to: &Path) -> io::Result<()> {
     let target = File::options()
         .read(true)
         .write(true)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hull_image::Image;
 use jiff::Timestamp;
 
-use crate::container::{Held, Shelf, Status};
+use crate::container::{Directory, Held, Shelf, Status, remove_file};
 use crate::control::Control;
 use crate::errand::{self, Outcome};
 use crate::error::{Error, sentence};
@@ -64,7 +64,8 @@ pub(crate) async fn see_to_the_end(
         machine,
         session,
         errands,
-        ..
+        relays,
+        sockets: _,
     } = running;
     drop(errands);
     let mut exit = match ended {
@@ -78,7 +79,7 @@ pub(crate) async fn see_to_the_end(
                 plan.held.write_state(&state)
             });
             report(written, "the state of a container was not written");
-            drop((session, control));
+            drop((session, control, relays));
             let exit = Exit {
                 suspended: true,
                 ..killed(String::new())
@@ -99,11 +100,12 @@ pub(crate) async fn see_to_the_end(
     }
     if handle.measured.load(Ordering::Relaxed) {
         machine.terminate().await;
-        exit.metrics = metrics(&plan.held);
+        exit.metrics = metrics(plan.held.directory());
     }
     machine.kill();
     machine.ended().await;
-    drop(control);
+    // Before somebody else may start the container, whose sockets are in the same place.
+    drop((control, relays));
     settle(plan, &shelf);
     handle.phase.send_replace(Phase::Settled(exit));
 }
@@ -122,7 +124,8 @@ enum Ended {
 }
 
 /// What is left of a container that will be resumed: all of it but its runtime files.
-fn put_away(plan: Plan, shelf: &Shelf, handle: &Handle, exit: Exit) {
+fn put_away(mut plan: Plan, shelf: &Shelf, handle: &Handle, exit: Exit) {
+    unwire(&mut plan);
     let removed = shelf.remove_runtime(&plan.record.id);
     report(removed, "files of a container were not removed");
     drop(plan);
@@ -149,6 +152,8 @@ pub(crate) fn never_started(plan: Plan, shelf: &Shelf, handle: &Handle, error: &
         metrics: None,
         error: sentence(error),
     };
+    let left = remove_file(&plan.held.directory().next_disk());
+    report(left, "a disk that no machine came up on was not removed");
     if suspended::is_sealed(plan.held.directory()) {
         let written = plan.held.directory().state().and_then(|mut state| {
             state.suspended(Timestamp::now());
@@ -158,7 +163,7 @@ pub(crate) fn never_started(plan: Plan, shelf: &Shelf, handle: &Handle, error: &
         return put_away(plan, shelf, handle, exit);
     }
     // One that goes at once needs no state, for which there may be no room.
-    if !plan.record.config.auto_remove {
+    if !plan.record.is_removed_by_owner() {
         let written = plan.held.directory().state().and_then(|mut state| {
             state.status = Status::Created;
             state.exit_code = Some(exit.code);
@@ -227,8 +232,9 @@ async fn asked(session: Session) -> std::convert::Infallible {
     std::future::pending().await
 }
 
-fn metrics(held: &Held) -> Option<serde_json::Value> {
-    let lines = fs::read_to_string(held.directory().metrics()).ok()?;
+/// What the VMM of a container wrote last of what it counts.
+pub(crate) fn metrics(directory: &Directory) -> Option<serde_json::Value> {
+    let lines = fs::read_to_string(directory.metrics()).ok()?;
     serde_json::from_str(lines.lines().last()?).ok()
 }
 
@@ -243,14 +249,15 @@ fn write_end(held: &Held, exit: &Exit) {
 }
 
 /// What is left of a container when nothing of it runs: all of it but its runtime files, or nothing.
-fn settle(plan: Plan, shelf: &Shelf) {
+fn settle(mut plan: Plan, shelf: &Shelf) {
+    unwire(&mut plan);
     let Plan {
         held,
         record,
         image,
         ..
     } = plan;
-    let done = if record.config.auto_remove {
+    let done = if record.is_removed_by_owner() {
         shelf.remove(held, &record)
     } else {
         shelf.remove_runtime(&record.id)
@@ -258,6 +265,11 @@ fn settle(plan: Plan, shelf: &Shelf) {
     report(done, "files of a container were not removed");
     // Until here nobody could remove the image's files.
     let _: Image = image;
+}
+
+/// The container has no machine any more, and no network.
+fn unwire(plan: &mut Plan) {
+    std::mem::take(&mut plan.wired).detach(plan.held.directory().path());
 }
 
 fn report(done: io::Result<()>, what: &str) {

@@ -1,24 +1,24 @@
-//! The engine: containers made, started, watched and removed, in Docker's order.
+//! The engine: containers made, started and watched to their ends, in Docker's order.
 //!
 //! It lives in the process that runs the containers: they end with it. Everything that other processes
 //! must know is on disk (`container::Shelf`).
 
 mod keeping;
+mod mounting;
+mod visiting;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hull_agent_protocol::TtySize;
 use hull_image::{Store, Use};
-use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment::{self, Attachment};
-use crate::container::{self, ContainerConfig, ContainerId, Record, Removal, Shelf, State, Status};
+use crate::container::{self, ContainerConfig, ContainerId, Record, Shelf, State};
 use crate::control::{self, Control};
 use crate::disk::Layer;
 use crate::doctor;
@@ -33,8 +33,12 @@ use crate::snapshot::Snapshots;
 use crate::spec::{self, Shape};
 use crate::template::Templates;
 use crate::timing::Timing;
+use crate::turns::{Turn, Turns};
+use crate::volume::Volumes;
+use crate::wired::{self, Wired};
 use crate::{Error, Paths, ending, image};
 pub use keeping::Changes;
+pub(crate) use keeping::Claimed;
 
 /// Containers of one root directory.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub struct Engine {
     /// Looked for at each start where nobody named them.
     programs: Option<Programs>,
     handles: Mutex<HashMap<ContainerId, Arc<Handle>>>,
+    turns: Turns,
 }
 
 /// A container that was made.
@@ -74,9 +79,11 @@ pub struct Listed {
 }
 
 /// What a machine may start from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The nearest template, or a boot where there is none. Templates that are missing are made by the way.
+    #[default]
     Nearest,
     /// A boot. No template is used or made.
     Boot,
@@ -100,8 +107,19 @@ impl Engine {
             "put in order what is left in",
             paths.containers(),
         ))?;
+        Self::of(paths, shelf)
+    }
+
+    /// As [`open`](Self::open), for the owner of a container that somebody else has just looked after: what dead owners left is not looked for.
+    pub fn of_owner(paths: Paths) -> Result<Self, Error> {
+        let shelf = Shelf::at(paths.clone());
+        Self::of(paths, shelf)
+    }
+
+    fn of(paths: Paths, shelf: Shelf) -> Result<Self, Error> {
         let store = Store::open(&paths.images())?;
         Ok(Self {
+            turns: Turns::at(paths.turns()),
             paths,
             shelf,
             store,
@@ -125,55 +143,18 @@ impl Engine {
             container::check_name(name)?;
         }
         spec::check(config)?;
+        mounting::check(config)?;
         Shape::fit(config.memory, config.nano_cpus, Capacity::measure(true))?;
         Layer::new(config.disk, true)?;
-        Ok(())
+        wired::check(config)
     }
 
     /// Makes a container of an image that the store has.
     pub async fn create(&self, config: ContainerConfig) -> Result<Created, Error> {
-        Self::check(&config)?;
-        let image = self.store.image(&config.image)?;
-        let defaults = image::defaults(image.config());
-        let mut merged = Err(spec::InvalidProcess::NoCommand(config.image.clone()));
-        let wanted = config.name.clone();
-        // Everything that can be wrong is found out before anything is made.
-        let probe = ContainerId::random().map_err(Error::io("read", "/dev/urandom"))?;
-        let known = spec::merge(&probe, &defaults, &config)?;
-        let made = self.shelf.make(wanted.as_deref(), |id, name| {
-            merged = spec::merge(&id, &defaults, &config);
-            Record {
-                id,
-                name,
-                image_id: image.id().to_string(),
-                command: known.argv,
-                stop_signal: known.stop_signal,
-                config,
-            }
-        });
-        let made = made.map_err(Error::io("make a container in", self.paths.containers()))?;
-        let (held, record) = made.map_err(|taken| Error::NameTaken {
-            name: wanted.unwrap_or_default(),
-            by: taken.0,
-        })?;
+        let plan = make(&self.shelf, &self.store, config, None)?;
         let created = Created {
-            id: record.id.clone(),
-            name: record.name.clone(),
-        };
-        let shape = Shape::fit(
-            record.config.memory,
-            record.config.nano_cpus,
-            Capacity::measure(true),
-        )?;
-        let layer = Layer::new(record.config.disk, !record.config.auto_remove)?;
-        let plan = Plan {
-            held,
-            record,
-            image,
-            merged: merged?,
-            shape,
-            layer,
-            past: None,
+            id: plan.record.id.clone(),
+            name: plan.record.name.clone(),
         };
         self.insert(plan);
         Ok(created)
@@ -215,17 +196,31 @@ impl Engine {
             let runtime = running::make_runtime(&self.shelf, id)?;
             let control = Control::listen(&runtime, Arc::clone(&handle))
                 .map_err(running::unbound(&runtime, control::SOCKET))?;
-            let (programs, kernel) = self.host().await?;
+            let directory = pending.plan.held.directory().clone();
+            // It may have come to other networks, or another name, since it was taken up.
+            let now = directory.record();
+            let now = now.map_err(Error::io("read", directory.path()))?;
+            pending.plan.record = now.clone();
+            // Beside the rest, and waited for however that ends: what it has made is the plan's to undo.
+            let networks = self.paths.networks();
+            let attaching = blocking(move || Ok(Wired::attach(&networks, &now, directory.path())));
+            let (attached, host) = tokio::join!(attaching, self.host());
+            pending.plan.wired = attached.map_err(Error::io("use", self.paths.networks()))??;
+            let (programs, kernel) = host?;
             let config = &pending.plan.record.config;
             let capacity = Capacity::measure(kernel.fast);
             if pending.plan.past.is_none() {
                 pending.plan.shape = Shape::fit(config.memory, config.nano_cpus, capacity)?;
             }
-            Ok::<_, Error>((control, programs, kernel))
+            timing.step("host profile and network");
+            let turn = self.turn(&kernel, &handle.kill).await?;
+            if turn.is_some() {
+                timing.step("turn");
+            }
+            Ok::<_, Error>((control, programs, kernel, turn))
         };
         let started = match ready.await {
-            Ok((control, programs, kernel)) => {
-                timing.step("host profile");
+            Ok((control, programs, kernel, turn)) => {
                 let templates = match origin {
                     _ if std::env::var_os(KERNEL_LOG).is_some() => None,
                     Origin::Boot => None,
@@ -233,6 +228,7 @@ impl Engine {
                 };
                 let around = self.around(&programs, &kernel, &handle.kill, templates);
                 let started = running::start(pending, around, &mut timing).await;
+                drop(turn);
                 started.map(|running| (running, control))
             }
             Err(error) => Err((pending.plan, error)),
@@ -257,6 +253,24 @@ impl Engine {
         Ok((programs, GuestKernel::of(&profile)))
     }
 
+    /// Waits until one more machine may start, where too many at once would come up never.
+    async fn turn(
+        &self,
+        kernel: &GuestKernel,
+        kill: &CancellationToken,
+    ) -> Result<Option<Turn>, Error> {
+        match kernel.fast {
+            true => Ok(None),
+            false => self.turns.take(kill).await.map(Some),
+        }
+    }
+
+    /// The volumes.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        Volumes::at(self.paths.volumes())
+    }
+
     fn around<'a>(
         &'a self,
         programs: &'a Programs,
@@ -267,25 +281,12 @@ impl Engine {
         Surroundings {
             shelf: &self.shelf,
             layers: self.paths.layers(),
+            volumes: self.volumes(),
             templates,
             programs,
             kernel,
             kill,
         }
-    }
-
-    /// What a container was asked to be.
-    pub fn config(&self, id: &ContainerId) -> Result<ContainerConfig, Error> {
-        let directory = self.shelf.directory(id);
-        let record = directory.record();
-        let record = record.map_err(Error::io("read", directory.path()))?;
-        Ok(record.config)
-    }
-
-    /// Where the output of a container in the background goes.
-    #[must_use]
-    pub fn output_file(&self, id: &ContainerId) -> std::path::PathBuf {
-        self.shelf.directory(id).path().join("output.log")
     }
 
     /// Waits for a container of this process.
@@ -368,103 +369,6 @@ impl Engine {
         records.into_iter().filter_map(one).chain(saved).collect()
     }
 
-    /// Finds a container by name, id, or the beginning of an id.
-    pub fn find(&self, text: &str) -> Result<ContainerId, Error> {
-        let found = self
-            .shelf
-            .find(text)
-            .map_err(Error::io("read", self.paths.containers()))?;
-        match <[ContainerId; 1]>::try_from(found) {
-            Ok([id]) => Ok(id),
-            Err(none) if none.is_empty() => Err(Error::NotFound(text.to_owned())),
-            Err(_) => Err(Error::Ambiguous(text.to_owned())),
-        }
-    }
-
-    /// Removes a container, of this process or another. One that runs is only removed by `force`.
-    pub async fn remove(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
-        let directory = self.shelf.directory(id);
-        let path = directory.path().to_owned();
-        let own = self.handles().remove(id);
-        if let Some(pending) = own.and_then(|handle| lock(&handle.pending).take()) {
-            let Plan { held, record, .. } = pending.plan;
-            return self
-                .shelf
-                .remove(held, &record)
-                .map_err(Error::io("remove", path));
-        }
-        loop {
-            let (shelf, wanted) = (self.shelf.clone(), id.clone());
-            let removed = blocking(move || shelf.remove_unowned(&wanted)).await;
-            match removed.map_err(Error::io("remove", &path))? {
-                Removal::Removed | Removal::Gone => return Ok(()),
-                Removal::Owned => {}
-            }
-            // What has ended is given up by its owner in a moment, when its machine is off.
-            let status = directory.state().map(|state| state.status);
-            if force {
-                self.end_by_force(id).await;
-            } else if !matches!(status, Ok(Status::Exited | Status::Suspended)) {
-                return Err(Error::Running(id.short().to_owned()));
-            }
-            self.released(id).await?;
-        }
-    }
-
-    /// Asks a container to stop by the signal that its image or its maker chose for that, and ends its
-    /// machine when it has not after `patience`. It may be another process's. Returns when nothing of it runs.
-    pub async fn stop(&self, id: &ContainerId, patience: Duration) -> Result<(), Error> {
-        let directory = self.shelf.directory(id);
-        let read = Error::io("read", directory.path());
-        let (record, state) = match (directory.record(), directory.state()) {
-            (Ok(record), Ok(state)) => (record, state),
-            (Err(error), _) | (_, Err(error)) => return Err(read(error)),
-        };
-        if !matches!(state.status, Status::Exited | Status::Suspended) {
-            if state.status == Status::Paused {
-                // Else nobody would hear it.
-                self.unpause(id).await?;
-            }
-            let signal = control::Ask::Signal(record.stop_signal);
-            let asked = control::ask(&self.shelf.runtime(id), signal).await;
-            if asked.is_err() && state.status == Status::Created {
-                // Nobody has begun to start it.
-                return Ok(());
-            }
-        }
-        let mut released = std::pin::pin!(self.released(id));
-        match tokio::time::timeout(patience, &mut released).await {
-            Ok(released) => released,
-            Err(_) => {
-                self.end_by_force(id).await;
-                released.await
-            }
-        }
-    }
-
-    /// Ends the machine of a container that another process may own. The owner sees it end, writes that down
-    /// and lets go; an owner that answers nothing loses its machine all the same.
-    async fn end_by_force(&self, id: &ContainerId) {
-        let asked = control::ask(&self.shelf.runtime(id), control::Ask::End).await;
-        let state = self.shelf.directory(id).state();
-        if let (Err(_), Some(vmm)) = (asked, state.ok().and_then(|state| state.vmm)) {
-            vmm.signal(Signal::KILL);
-        }
-    }
-
-    /// Waits until nobody owns a container.
-    async fn released(&self, id: &ContainerId) -> Result<(), Error> {
-        let directory = self.shelf.directory(id);
-        let path = directory.path().to_owned();
-        let released = blocking(move || directory.wait_released()).await;
-        released.map_err(Error::io("wait for", path))
-    }
-
-    /// The directory with a container's log of its microVM.
-    pub fn directory(&self, id: &ContainerId) -> impl AsRef<Path> + use<> {
-        self.shelf.directory(id).path().to_owned()
-    }
-
     fn handle(&self, id: &ContainerId) -> Result<Arc<Handle>, Error> {
         self.handles()
             .get(id)
@@ -475,6 +379,65 @@ impl Engine {
     fn handles(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Handle>>> {
         lock(&self.handles)
     }
+}
+
+/// Makes a container of an image that the store has. One that has a `client` is the daemon's.
+pub(crate) fn make(
+    shelf: &Shelf,
+    store: &Store,
+    mut config: ContainerConfig,
+    client: Option<serde_json::Value>,
+) -> Result<Plan, Error> {
+    Engine::check(&config)?;
+    let image = store.image(&config.image)?;
+    let defaults = image::defaults(image.config());
+    if client.is_some() {
+        // What the image wants to be kept apart is a volume like any other; without a daemon nobody sees to those.
+        mounting::add_image_s(&mut config, &defaults.volumes);
+    }
+    mounting::name(&mut config)?;
+    mounting::check(&config)?;
+    mounting::check_sources(&config)?;
+    wired::check(&config)?;
+    config.interfaces = wired::interfaces(config.networks.len(), config.mounts.len());
+    let mut merged = Err(spec::InvalidProcess::NoCommand(config.image.clone()));
+    let wanted = config.name.clone();
+    // Everything that can be wrong is found out before anything is made.
+    let probe = ContainerId::random().map_err(Error::io("read", "/dev/urandom"))?;
+    let known = spec::merge(&probe, &defaults, &config)?;
+    let made = shelf.make(wanted.as_deref(), |id, name| {
+        merged = spec::merge(&id, &defaults, &config);
+        Record {
+            id,
+            name,
+            image_id: image.id().to_string(),
+            command: known.argv,
+            stop_signal: known.stop_signal,
+            config,
+            supervised: client.is_some(),
+            client: client.unwrap_or_default(),
+            from: None,
+        }
+    });
+    let made = made.map_err(|error| Error::io("make a container in", shelf.path())(error))?;
+    let (held, record) = made.map_err(|taken| Error::NameTaken {
+        name: wanted.unwrap_or_default(),
+        by: taken.0,
+    })?;
+    let config = &record.config;
+    let shape = Shape::fit(config.memory, config.nano_cpus, Capacity::measure(true))?;
+    let layer = Layer::new(config.disk, !config.auto_remove)?;
+    Ok(Plan {
+        held,
+        record,
+        image,
+        merged: merged?,
+        shape,
+        layer,
+        has_disk: false,
+        wired: Wired::default(),
+        past: None,
+    })
 }
 
 /// Runs what waits for the file system aside.

@@ -17,12 +17,17 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::container::Status;
 use crate::disk;
 use crate::error::sentence;
+use crate::plan;
 use crate::running::Running;
+use crate::session::inquiry::Inquiry;
 use crate::session::{self, ProcessEnd, SessionError};
 use crate::suspended;
 
 /// How long a VMM may take to write a machine down. It is at the disk's speed, and disks are slow at times.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long an agent may take to answer a short question.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The files of a machine that was saved.
 pub(crate) const STATE: &str = "state";
@@ -39,8 +44,23 @@ pub(crate) enum What {
     Unpause,
     /// The machine, its memory and its disk are copied into this directory, and it goes on.
     Save(PathBuf),
+    /// The container's networks become those of its record.
+    Rewire,
     /// The machine and its memory are written beside its disk, and it is gone.
     Suspend,
+    /// It may use so much from now on.
+    Limit(Resources),
+}
+
+/// What a container may use; nothing is as much as its machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resources {
+    /// Bytes.
+    pub(crate) memory: Option<u64>,
+    /// Billionths of a CPU.
+    pub(crate) nano_cpus: Option<u64>,
+    /// Processes and threads.
+    pub(crate) pids: Option<u64>,
 }
 
 /// Who waits for it gets the time for which the container stood still, or why it was not done.
@@ -87,7 +107,9 @@ pub(crate) async fn run(running: &mut Running, errand: Errand) -> Outcome {
         What::Pause => (pause(running, true).await, Outcome::Runs),
         What::Unpause => (pause(running, false).await, Outcome::Runs),
         What::Save(directory) => return save(running, &directory, done).await,
+        What::Rewire => (rewire(running).await, Outcome::Runs),
         What::Suspend => suspend(running).await,
+        What::Limit(resources) => (limit(running, resources).await, Outcome::Runs),
     };
     let _ = done.send(said);
     outcome
@@ -114,6 +136,72 @@ async fn pause(running: &Running, still: bool) -> Result<Duration, String> {
     let written = running.write_status(status);
     written.map_err(|error| format!("the state of container {id} was not written: {error}"))?;
     Ok(Duration::ZERO)
+}
+
+/// Gives the container other limits, as far as its machine is large enough for them.
+async fn limit(running: &mut Running, resources: Resources) -> Result<Duration, String> {
+    if running.paused() {
+        return Err("it is paused: unpause it first".to_owned());
+    }
+    let shape = running
+        .plan
+        .shape
+        .limited(resources.memory, resources.nano_cpus);
+    let shape = shape.map_err(|error| error.to_string())?;
+    let mut config = running.plan.record.config.clone();
+    config.pids = resources.pids;
+    let ask = async {
+        let mut inquiry = Inquiry::connect(&running.sockets.vsock).await?;
+        inquiry.set_limits(plan::limits(shape, &config)).await
+    };
+    match tokio::time::timeout(ANSWER, ask).await {
+        Ok(done) => done.map_err(|error| sentence(&error))?,
+        Err(_) => return Err("its agent does not answer".to_owned()),
+    }
+    let plan = &mut running.plan;
+    (plan.shape, plan.record.config) = (shape, config);
+    let noted = suspended::note(plan.held.directory(), plan.shape, plan.layer);
+    noted.map_err(|error| format!("its limits were not written down: {error}"))?;
+    Ok(Duration::ZERO)
+}
+
+/// On the host first: from a network that it is to leave it is gone, whatever its guest does.
+async fn rewire(running: &mut Running) -> Result<Duration, String> {
+    let id = running.plan.record.id.short();
+    if running.paused() {
+        return Err(format!(
+            "Container {id} is paused, unpause the container before its networks are changed"
+        ));
+    }
+    let directory = running.plan.held.directory().clone();
+    let record = directory.record();
+    let record =
+        record.map_err(|error| format!("the record of container {id} cannot be read: {error}"))?;
+    running.plan.record = record.clone();
+    let mut wired = std::mem::take(&mut running.plan.wired);
+    let rewired = tokio::task::spawn_blocking(move || {
+        let rewired = wired.rewire(&record, directory.path());
+        (wired, rewired)
+    });
+    let (wired, rewired) = rewired.await.map_err(|error| error.to_string())?;
+    running.plan.wired = wired;
+    let told = tell(running).await;
+    rewired.map_err(|error| sentence(&error))?;
+    told.map_err(|error| sentence(&error))?;
+    Ok(Duration::ZERO)
+}
+
+/// Tells the agent what networks the container is in.
+async fn tell(running: &Running) -> Result<(), SessionError> {
+    let network = running.plan.network();
+    let exchange = async {
+        let mut inquiry = Inquiry::connect(&running.sockets.vsock).await?;
+        inquiry.set_network(network).await
+    };
+    match tokio::time::timeout(ANSWER, exchange).await {
+        Ok(told) => told,
+        Err(_) => Err(SessionError::Lost(io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// Asks the machine's VMM for something.
@@ -212,7 +300,8 @@ async fn copy(running: &Running, directory: &Path) -> Result<SnapshotCreate, Sav
     let create = create(directory)?;
     let (own, to) = (running.plan.held.directory().disk(), directory.join(DISK));
     let copied = spawn(running, move |client| {
-        client.pause().map_err(SaveError::Machine)?;
+        // Nothing of what its guest wrote is on its way any more.
+        client.pause_and_settle().map_err(SaveError::Machine)?;
         disk::copy(&own, &to).map_err(|source| SaveError::Disk { path: to, source })
     });
     joined(copied.await)?;

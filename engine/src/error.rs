@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::container::{ContainerId, InvalidName};
@@ -13,6 +14,7 @@ use crate::session::SessionError;
 use crate::snapshot::SnapshotError;
 use crate::spec::{InvalidProcess, InvalidSize};
 use crate::vm::MachineError;
+use crate::volume::VolumeError;
 
 /// An operation of the engine failed.
 #[derive(Debug, Error)]
@@ -61,6 +63,28 @@ pub enum Error {
     /// The image cannot be had.
     #[error(transparent)]
     Image(#[from] hull_image::store::Error),
+    /// Something about a volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// What was to be mounted is not there.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", .0.display())]
+    NoSource(PathBuf),
+    /// What was to be mounted is neither a directory nor a file nor a socket.
+    #[error("{0} cannot be mounted: it is {1}, which no guest can use")]
+    UnsharedSource(PathBuf, &'static str),
+    /// A machine has no room for so many.
+    #[error(
+        "a container can mount at most {most} directories, files and volumes of the host, and this one mounts {count}"
+    )]
+    ManyMounts {
+        /// So many were asked for.
+        count: usize,
+        /// So many there can be.
+        most: usize,
+    },
+    /// Two things in one place.
+    #[error("Duplicate mount point: {0}")]
+    SamePlace(String),
     /// The writable layer cannot be made.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -111,9 +135,82 @@ pub enum Error {
     /// The container has no machine in files.
     #[error("Container {0} is not suspended")]
     NotSuspended(String),
+    /// What cannot be done while its machine is in files.
+    #[error("Container {0} is suspended, resume it first")]
+    Suspended(String),
+    /// What cannot be done while its files are a snapshot's.
+    #[error(
+        "Container {0} goes on from a snapshot, and has no files of its own before it is started: start it first"
+    )]
+    NotBegun(String),
+    /// A program of the container's cannot be run, or its machine does not come up.
+    #[error("{message}")]
+    Start {
+        /// Why, in the words that its owner has for it.
+        message: String,
+        /// As Docker's client exits.
+        code: u8,
+        /// What it is to whoever asked.
+        kind: ErrorKind,
+    },
+    /// The process that is to own the container does not do so.
+    #[error("the owner of container {container} failed: {why}")]
+    Owner {
+        /// The container.
+        container: String,
+        /// What it says.
+        why: String,
+    },
+    /// What cannot be done while its vCPUs stand still.
+    #[error("Container {0} is paused, unpause the container before {1}")]
+    Paused(String, &'static str),
+    /// No exec has this id.
+    #[error("No such exec instance: {0}")]
+    NoExec(String),
+    /// An exec is started once.
+    #[error("exec {0} has already been started")]
+    ExecStarted(String),
+    /// An exec that has ended.
+    #[error("exec {0} is not running")]
+    ExecEnded(String),
+    /// What was written is not kept.
+    #[error("configured logging driver does not support reading")]
+    NoLog,
+    /// One daemon is enough.
+    #[error("another daemon has {0}: stop it first, or set HULL_ROOT to another directory")]
+    AnotherDaemon(PathBuf),
     /// A machine that was saved for others to start from does not go on.
     #[error("the microVM cannot go on after a template was made of it")]
     Template(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A container that runs gets no more interfaces.
+    #[error(
+        "the container's microVM has no free network interface for network {0}:          disconnect it from another network, or stop and start it"
+    )]
+    NoSpare(String),
+    /// A container is in a network once.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    Connected {
+        /// The container's name.
+        container: String,
+        /// The network's.
+        network: String,
+    },
+    /// It is not there to be taken out.
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected {
+        /// The container's id.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// A container that was to have no network.
+    #[error(
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+    )]
+    NoNetwork,
+    /// A network cannot be used.
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
     /// An image that no guest can have as a disk.
     #[error("the image is larger than 16 TiB, which is more than a disk of its kind can be")]
     LargeImage,
@@ -134,7 +231,76 @@ pub enum Error {
     },
 }
 
+/// What an error is to whoever asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// There is no such thing.
+    NotFound,
+    /// Something is not in the state in which that can be done, or there already.
+    Conflict,
+    /// What was asked for makes no sense.
+    Invalid,
+    /// It must not be done, however it is asked for.
+    Forbidden,
+    /// Something went wrong here.
+    #[default]
+    Internal,
+}
+
 impl Error {
+    /// What it is to whoever asked.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) | Self::NoExec(_) | Self::Volume(VolumeError::NotFound(_)) => {
+                ErrorKind::NotFound
+            }
+            Self::Image(hull_image::store::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Network(error) => network(error),
+            Self::NotConnected { .. } => ErrorKind::NotFound,
+            Self::Connected { .. } | Self::NoSpare(_) => ErrorKind::Forbidden,
+            Self::NoNetwork => ErrorKind::Invalid,
+            Self::Snapshot(SnapshotError::NotFound(_)) => ErrorKind::NotFound,
+            Self::Snapshot(
+                SnapshotError::Taken(_)
+                | SnapshotError::InUse { .. }
+                | SnapshotError::ForkEnded
+                | SnapshotError::Small { .. },
+            ) => ErrorKind::Conflict,
+            Self::Snapshot(SnapshotError::Name(_)) => ErrorKind::Invalid,
+            Self::NameTaken { .. }
+            | Self::Running(_)
+            | Self::Order { .. }
+            | Self::Refused { .. }
+            | Self::NotRunning(_)
+            | Self::NotSuspended(_)
+            | Self::Suspended(_)
+            | Self::NotBegun(_)
+            | Self::Paused(..)
+            | Self::ExecStarted(_)
+            | Self::ExecEnded(_)
+            | Self::Volume(VolumeError::InUse { .. } | VolumeError::OtherOptions(_))
+            | Self::AnotherDaemon(_) => ErrorKind::Conflict,
+            Self::Process(_)
+            | Self::Size(_)
+            | Self::DiskSize(_)
+            | Self::Name(_)
+            | Self::Ambiguous(_)
+            | Self::Volume(_)
+            | Self::NoSource(_)
+            | Self::UnsharedSource(..)
+            | Self::ManyMounts { .. }
+            | Self::SamePlace(_)
+            | Self::NoLog => ErrorKind::Invalid,
+            // What docker's client takes for the exit codes 126 and 127.
+            Self::Start {
+                code: 126 | 127, ..
+            } => ErrorKind::Invalid,
+            Self::Start { kind, .. } => *kind,
+            _ => ErrorKind::Internal,
+        }
+    }
+
     pub(crate) fn io(
         verb: &'static str,
         path: impl Into<PathBuf>,
@@ -159,8 +325,25 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Session(SessionError::Refused(failure)) => failure.kind.exit_code(),
+            Self::Start { code, .. } => *code,
             _ => 125,
         }
+    }
+}
+
+fn network(error: &crate::network::Error) -> ErrorKind {
+    use crate::network::Error;
+    match error {
+        Error::NotFound(_) => ErrorKind::NotFound,
+        Error::NameTaken { .. } | Error::MacTaken(_) => ErrorKind::Conflict,
+        Error::InUse { .. } | Error::Overlap { .. } | Error::Privilege(_) => ErrorKind::Forbidden,
+        Error::Name(_)
+        | Error::Ambiguous(_)
+        | Error::Invalid { .. }
+        | Error::Address { .. }
+        | Error::PublishInternal(_)
+        | Error::NoIpv6 => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
     }
 }
 

@@ -10,6 +10,9 @@ use thiserror::Error;
 #[error("there is no place for Hull's files: set HULL_ROOT, XDG_DATA_HOME or HOME")]
 pub struct PathsError;
 
+/// The name of the daemon's socket.
+const SOCKET: &str = "hull.sock";
+
 /// The two directories everything lives below.
 ///
 /// Nothing is created by choosing them; [`crate::Engine::open`] does that.
@@ -17,6 +20,7 @@ pub struct PathsError;
 pub struct Paths {
     root: PathBuf,
     run: PathBuf,
+    socket: PathBuf,
 }
 
 impl Paths {
@@ -25,9 +29,11 @@ impl Paths {
 
     /// Uses these directories and no others.
     pub fn new(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        let run = run.into();
         Self {
             root: root.into(),
-            run: run.into(),
+            socket: run.join(SOCKET),
+            run,
         }
     }
 
@@ -54,11 +60,17 @@ impl Paths {
             Some(run) => run,
             None if uid == 0 => PathBuf::from("/run/hull"),
             None => match absolute("XDG_RUNTIME_DIR") {
-                Some(dir) => dir.join("hull"),
+                Some(dir) => {
+                    return Ok(Self {
+                        root,
+                        socket: dir.join(SOCKET),
+                        run: dir.join("hull"),
+                    });
+                }
                 None => env::temp_dir().join(format!("hull-{uid}")),
             },
         };
-        Ok(Self { root, run })
+        Ok(Self::new(root, run))
     }
 
     /// Durable state: images, containers, templates.
@@ -69,6 +81,18 @@ impl Paths {
     /// Sockets and other files that mean nothing after a restart of the host.
     pub fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// Where the daemon listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// Where a daemon logs to that was started in the background.
+    #[must_use]
+    pub fn daemon_log(&self) -> PathBuf {
+        self.root.join("daemon.log")
     }
 
     /// How many bytes the longest path of a container's socket has, below a short id.
@@ -95,10 +119,21 @@ impl Paths {
         self.root.join("vms")
     }
 
+    /// Plain microVMs in files.
+    pub(crate) fn vm_snapshots(&self) -> PathBuf {
+        self.root.join("vm-snapshots")
+    }
+
     /// Networks, with their endpoints.
     #[must_use]
     pub fn networks(&self) -> PathBuf {
         self.root.join("networks")
+    }
+
+    /// Volumes, each in a directory of its name.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
     }
 
     /// Empty writable layers.
@@ -109,6 +144,11 @@ impl Paths {
     /// Containers in files.
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
+    }
+
+    /// The locks of machines that start.
+    pub(crate) fn turns(&self) -> PathBuf {
+        self.run.join("turns")
     }
 
     /// Machines at rest, which others are clones of.

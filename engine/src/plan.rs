@@ -4,23 +4,22 @@ use std::fs::File;
 use std::io::Read;
 
 use hull_agent_protocol::{
-    Adopt, Clock, Configure, CpuQuota, Identity, Limits, Place, Root, Start, Stdio, Tmpfs, TtySize,
-    Volume,
+    Adopt, Clock, Configure, CpuQuota, Identity, Limits, Mount, MountSource, Network, Place, Root,
+    Start, Stdio, Sysctl, TtySize,
 };
 use hull_image::Image;
 use jiff::Timestamp;
 
 use crate::Error;
-use crate::container::{ContainerConfig, ContainerId, Held, Record};
+use crate::container::{ContainerConfig, Held, Record};
 use crate::disk::Layer;
 use crate::prepare::Saved;
-use crate::spec::{Merged, Shape};
+use crate::share::Opened;
+use crate::spec::{CPU_PERIOD_US, Merged, Shape};
+use crate::wired::Wired;
 
 /// Hexadecimal digits of a machine's id (machine-id(5)).
 const MACHINE_ID: usize = 32;
-
-/// The period in which a quota of processor time counts.
-const CPU_PERIOD_US: u64 = 100_000;
 
 /// What a start needs.
 #[derive(Debug)]
@@ -32,6 +31,10 @@ pub(crate) struct Plan {
     pub(crate) merged: Merged,
     pub(crate) shape: Shape,
     pub(crate) layer: Layer,
+    /// It has run before: its writable disk is there, and is not empty.
+    pub(crate) has_disk: bool,
+    /// Its network, from the start to the end.
+    pub(crate) wired: Wired,
     /// What its machine was when it was saved; one that was not starts from nothing.
     pub(crate) past: Option<Past>,
 }
@@ -49,54 +52,103 @@ impl Plan {
         &self.record.config
     }
 
+    /// How many network interfaces its machine has.
+    pub(crate) fn interfaces(&self) -> usize {
+        let config = self.config();
+        config.interfaces.max(config.networks.len())
+    }
+
     /// What makes the machine this container's machine.
-    pub(crate) fn configure(&self) -> Result<Configure, Error> {
+    pub(crate) fn configure(&self, opened: &Opened) -> Result<Configure, Error> {
         let Adopt {
             clock,
             entropy,
             limits,
+            mounts,
+            shm_size,
+            sysctls,
             ..
-        } = self.adopt()?;
+        } = self.adopt(opened)?;
+        let mut common = self.common();
+        common.mounts.extend(mounts);
         Ok(Configure {
             identity: self.identity(),
             clock,
             entropy,
             limits,
-            ..self.common()
+            shm_size,
+            sysctls,
+            interfaces: self.wired.interfaces(),
+            ..common
         })
     }
 
     /// The same for a machine that was configured with what this container has in common with others.
-    pub(crate) fn adopt(&self) -> Result<Adopt, Error> {
+    pub(crate) fn adopt(&self, opened: &Opened) -> Result<Adopt, Error> {
+        let config = self.config();
+        let sysctl = |(name, value): (&String, &String)| Sysctl {
+            name: name.clone(),
+            value: value.clone(),
+        };
+        let mut mounts = opened.mounts();
+        if !mounts.is_empty() {
+            mounts.extend(self.in_guest());
+        }
         Ok(Adopt {
             identity: Some(self.identity()),
+            interfaces: Some(self.wired.interfaces()),
             clock: Some(now()),
             entropy: entropy()?,
-            limits: Limits {
-                memory: self.shape.memory_limit,
-                cpu: self.shape.cpu_quota_us.map(|quota_us| CpuQuota {
-                    quota_us,
-                    period_us: CPU_PERIOD_US,
-                }),
-                pids: None,
-            },
+            mounts,
+            limits: limits(self.shape, config),
+            shm_size: config.shm_size,
+            sysctls: config.sysctls.iter().map(sysctl).collect(),
+        })
+    }
+
+    /// The same for one that goes on with its process, or another's: that has its mounts, and what belongs to them.
+    pub(crate) fn go_on(&self) -> Result<Adopt, Error> {
+        Ok(Adopt {
+            shm_size: None,
+            sysctls: Vec::new(),
+            ..self.adopt(&Opened::default())?
         })
     }
 
     fn identity(&self) -> Identity {
-        identity(&self.merged.hostname, &self.record.id)
+        let (config, hostname) = (self.config(), &self.merged.hostname);
+        Identity {
+            hostname: hostname.clone(),
+            domainname: config.domainname.clone(),
+            hosts: self.wired.hosts(config, hostname),
+            resolv_conf: self.wired.resolv_conf(config),
+            machine_id: self
+                .record
+                .id
+                .as_str()
+                .get(..MACHINE_ID)
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+
+    /// The container's network, as an agent is told it whose container runs.
+    pub(crate) fn network(&self) -> Network {
+        let config = self.config();
+        Network {
+            interfaces: self.wired.interfaces(),
+            hosts: Some(self.wired.hosts(config, &self.merged.hostname)),
+            resolv_conf: Some(self.wired.resolv_conf(config)),
+        }
     }
 
     /// What all containers have in common that can be clones of one template: nobody's names, no secrets, no limits.
     pub(crate) fn common(&self) -> Configure {
         let config = self.config();
-        let tmpfs = |tmpfs: &crate::container::Tmpfs| Tmpfs {
-            target: tmpfs.path.to_string_lossy().into_owned(),
-            options: tmpfs.options.clone(),
-        };
-        let volume = |(index, target): (usize, &String)| Volume {
-            name: format!("v{index}"),
-            target: target.clone(),
+        // What lies below a directory of the host is mounted with that.
+        let mounts = match config.mounts.is_empty() {
+            true => self.in_guest(),
+            false => Vec::new(),
         };
         Configure {
             // Not empty, for what is empty is not mounted.
@@ -105,19 +157,36 @@ impl Plan {
                 hosts: "# A template.\n".to_owned(),
                 resolv_conf: "# A template.\n".to_owned(),
                 machine_id: "0".repeat(MACHINE_ID),
+                ..Identity::default()
             },
-            clock: None,
-            entropy: Vec::new(),
             root: Root {
                 image: "/dev/vda".to_owned(),
                 writable: Some("/dev/vdb".to_owned()),
                 read_only: config.read_only,
             },
-            tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
-            volumes: self.merged.volumes.iter().enumerate().map(volume).collect(),
-            limits: Limits::default(),
+            mounts,
             privileged: config.privileged,
+            ..Configure::default()
         }
+    }
+
+    /// What is mounted that is of the machine's own memory or disk.
+    fn in_guest(&self) -> Vec<Mount> {
+        let config = self.config();
+        let tmpfs = |tmpfs: &crate::container::Tmpfs| Mount {
+            target: tmpfs.path.to_string_lossy().into_owned(),
+            source: MountSource::Tmpfs {
+                options: tmpfs.options.clone(),
+            },
+        };
+        let volume = |(index, target): (usize, &String)| Mount {
+            target: target.clone(),
+            source: MountSource::Volume {
+                name: format!("v{index}"),
+            },
+        };
+        let volumes = self.merged.volumes.iter().enumerate().map(volume);
+        volumes.chain(config.tmpfs.iter().map(tmpfs)).collect()
     }
 
     /// Where its program may be.
@@ -142,44 +211,43 @@ impl Plan {
 
     /// The process, on a terminal of this size if it has one.
     pub(crate) fn start(&self, size: TtySize) -> Start {
-        let (config, merged) = (self.config(), &self.merged);
-        Start {
-            place: Place::NewContainer { init: config.init },
-            argv: merged.argv.clone(),
-            env: merged.env.clone(),
-            user: merged.user.clone(),
-            groups: Vec::new(),
-            cwd: merged.cwd.clone(),
-            stdio: if config.tty {
-                Stdio::Terminal(size)
-            } else {
-                Stdio::Pipes {
-                    stdin: config.open_stdin,
-                }
-            },
-            rlimits: merged.rlimits.clone(),
-            capabilities: merged.capabilities,
-            no_new_privileges: config.no_new_privileges,
-            oom_score_adj: 0,
-        }
+        start(self.config(), &self.merged, size)
     }
 }
 
-/// What a container without a network has for a list of name servers. Not nothing, because the agent would then
-/// leave the image's own file, and whoever built the image had other servers.
-const NO_NAME_SERVERS: &str = "# This container has no network.\n";
+/// A container's process, on a terminal of this size if it has one.
+pub(crate) fn start(config: &ContainerConfig, merged: &Merged, size: TtySize) -> Start {
+    Start {
+        place: Place::NewContainer { init: config.init },
+        argv: merged.argv.clone(),
+        env: merged.env.clone(),
+        user: merged.user.clone(),
+        groups: config.group_add.clone(),
+        cwd: merged.cwd.clone(),
+        stdio: if config.tty {
+            Stdio::Terminal(size)
+        } else {
+            Stdio::Pipes {
+                stdin: config.open_stdin,
+            }
+        },
+        rlimits: merged.rlimits.clone(),
+        capabilities: merged.capabilities,
+        no_new_privileges: config.no_new_privileges,
+        oom_score_adj: config.oom_score_adj,
+    }
+}
 
-/// Its own name leads to loopback: that is all the network there is.
-fn identity(hostname: &str, id: &ContainerId) -> Identity {
-    let machine_id = id.as_str().get(..MACHINE_ID).unwrap_or_default();
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"
-    );
-    Identity {
-        hostname: hostname.to_owned(),
-        hosts,
-        resolv_conf: NO_NAME_SERVERS.to_owned(),
-        machine_id: machine_id.to_owned(),
+/// What a container may use of a machine of this shape.
+pub(crate) fn limits(shape: Shape, config: &ContainerConfig) -> Limits {
+    Limits {
+        memory: shape.memory_limit,
+        cpu: shape.cpu_quota_us.map(|quota_us| CpuQuota {
+            quota_us,
+            period_us: CPU_PERIOD_US,
+        }),
+        pids: config.pids,
+        ..Limits::default()
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::net::UnixListener;
 
 use crate::plan::Plan;
 use crate::running::{Surroundings, unbound};
-use crate::vm::{self, Descriptors, Disks, Launch, MachineSpec};
+use crate::share::Share;
+use crate::vm::{self, Descriptors, Disks, Launch, MachineSpec, Priority};
 use crate::{Error, disk};
 
 /// Names a file that what guests' kernels say is appended to, for those who work on the guest.
@@ -31,12 +32,19 @@ pub(crate) struct Saved {
     pub(crate) disk: SavedDisk,
 }
 
+impl Saved {
+    /// Whether its machine runs on a copy of a disk.
+    pub(crate) fn copies(&self) -> bool {
+        matches!(self.disk, SavedDisk::Copy(_))
+    }
+}
+
 /// The writable disk of a machine in files.
 #[derive(Debug)]
 pub(crate) enum SavedDisk {
     /// It has not been looked at, so that an empty one will do.
     Empty,
-    /// It is to be copied.
+    /// It is to be copied; the copy takes the place of what the container has when the machine has come up.
     Copy(File),
     /// It is the container's own.
     Own,
@@ -49,6 +57,11 @@ pub(crate) struct Sockets {
     pub(crate) api: PathBuf,
     /// Where an agent connects that boots.
     agent: PathBuf,
+}
+
+/// The name of the socket at which a guest arrives that connects to a port of the host.
+pub(crate) fn service(port: u32) -> String {
+    format!("{VSOCK}_{port}")
 }
 
 /// What a machine starts with.
@@ -64,7 +77,7 @@ impl Sockets {
         Self {
             vsock: runtime.join(VSOCK),
             api: runtime.join(API),
-            agent: runtime.join(format!("{VSOCK}_{PORT}")),
+            agent: runtime.join(service(PORT)),
         }
     }
 
@@ -85,27 +98,38 @@ impl Sockets {
 pub(crate) fn prepare<'a>(
     plan: &Plan,
     around: &Surroundings<'a>,
+    shares: &[Share],
     saved: Option<Saved>,
     sockets: &Sockets,
 ) -> Result<Prepared<'a>, Error> {
     let directory = plan.held.directory();
     let runtime = around.shelf.runtime(&plan.record.id);
+    let mut writable = directory.disk();
     match saved.as_ref().map(|saved| &saved.disk) {
-        None | Some(SavedDisk::Empty) => {
-            disk::make(&around.layers, plan.layer, &directory.disk())?;
+        None | Some(SavedDisk::Empty) if plan.has_disk => {}
+        None | Some(SavedDisk::Empty) => disk::make(&around.layers, plan.layer, &writable)?,
+        Some(SavedDisk::Copy(of)) => {
+            writable = directory.next_disk();
+            disk::make_copy(of, &writable)?;
         }
-        Some(SavedDisk::Copy(of)) => disk::make_copy(of, &directory.disk())?,
         Some(SavedDisk::Own) => {}
     }
     let bind = |path: &Path, name| StdListener::bind(path).map_err(unbound(&runtime, name));
     let mut descriptors = Descriptors::new(bind(&sockets.vsock, VSOCK)?);
     let api = descriptors.give(API, bind(&sockets.api, API)?);
+    descriptors.share(shares)?;
+    let taps = plan.wired.descriptors();
+    for (name, descriptor) in taps.map_err(Error::io("copy a descriptor of", "a TAP"))? {
+        descriptors.give(&name, descriptor);
+    }
     let disks = Disks {
         image: plan.image.parts(),
-        writable: &directory.disk(),
+        writable: &writable,
         kept: !plan.record.config.auto_remove,
     };
     let path = directory.vmm_config();
+    let memory_mib = vm::memory_mib(plan.shape);
+    let expected = saved.as_ref().map(|_| memory_mib.to_string());
     let (source, agent) = match saved {
         Some(saved) => {
             let load = vm::load(saved, disks, &mut descriptors)?;
@@ -115,7 +139,9 @@ pub(crate) fn prepare<'a>(
         None => {
             let machine = MachineSpec {
                 shape: plan.shape,
+                shares,
                 boot_args: &around.kernel.arguments,
+                interfaces: plan.wired.macs(),
                 kernel_log: std::env::var(KERNEL_LOG).ok().map(HostPath::from),
             };
             let config = vm::boot(around.programs, machine, disks, &mut descriptors)?;
@@ -130,6 +156,8 @@ pub(crate) fn prepare<'a>(
     let log = directory.vmm_log();
     let log = File::create(&log).map_err(Error::io("make", &log))?;
     let metrics = directory.metrics();
+    // Those of an earlier run go.
+    File::create(&metrics).map_err(Error::io("make", &metrics))?;
     let arguments = [
         source,
         &path.to_string_lossy(),
@@ -137,15 +165,24 @@ pub(crate) fn prepare<'a>(
         api.as_str(),
         "--metrics-path",
         &metrics.to_string_lossy(),
+        "--metrics-at-end",
         "--id",
         plan.record.id.short(),
     ];
+    let mut arguments = arguments.map(str::to_owned).to_vec();
+    // So that its VMM can get ready for that before it has read what it is.
+    arguments.extend(
+        expected
+            .into_iter()
+            .flat_map(|mib| ["--expect-mem".to_owned(), mib]),
+    );
     Ok(Prepared {
         launch: Launch {
             program: &around.programs.vmm,
-            arguments: arguments.map(str::to_owned).to_vec(),
+            arguments,
             descriptors: descriptors.into_inner(),
             log,
+            priority: plan.record.config.cpu_shares.and_then(Priority::of),
             runtime: around.shelf.run(),
         },
         agent,

@@ -20,14 +20,19 @@ use crate::error::{Error, sentence};
 use crate::handle::Pending;
 use crate::host::GuestKernel;
 use crate::plan::{Past, Plan};
-use crate::prepare::{Prepared, Sockets, prepare};
+use crate::prepare::{Prepared, Saved, Sockets, prepare};
 use crate::programs::Programs;
-use crate::session::{self, Client, Mounting, Opening, Process, Request, Session, SessionError};
+use crate::relay::{self, Relay};
+use crate::session::{
+    self, Client, Idle, Mounting, Opening, Process, Request, Session, SessionError,
+};
+use crate::share::{self, Opened, Share};
 use crate::suspended;
 use crate::template::make::{MakeError, Making, Mounted, Subject};
 use crate::template::{Keys, Kind, MachineInputs, Template, Templates};
-use crate::timing::Timing;
+use crate::timing::{StartedFrom, Timing};
 use crate::vm::{Ended, Machine};
+use crate::volume::Volumes;
 
 /// How long a machine may take until its process runs. Guest kernels are interpreted on some hosts,
 /// where a boot under load takes a minute: this bounds a hang. A machine that dies is noticed at once.
@@ -41,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) session: Session,
     pub(crate) sockets: Sockets,
     pub(crate) errands: UnboundedReceiver<Errand>,
+    /// Its guest reaches sockets of the host as long as these are there.
+    pub(crate) relays: Vec<Relay>,
 }
 
 impl Running {
@@ -63,6 +70,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) shelf: &'a Shelf,
     /// Where empty writable layers are.
     pub(crate) layers: PathBuf,
+    pub(crate) volumes: Volumes,
     /// What may be cloned, and made to be; nothing where a boot is asked for.
     pub(crate) templates: Option<Templates>,
     pub(crate) programs: &'a Programs,
@@ -85,18 +93,35 @@ pub(crate) async fn start(
     } = pending;
     let (_, unattached) = attachment::pair();
     let (size, early) = before_start(&mut requests);
-    let mut client = Some(Client {
+    let mut purpose = Purpose::Process(Some(Client {
         attached: attached.unwrap_or(unattached),
         requests,
         early,
         open_stdin: plan.record.config.open_stdin,
-    });
-    let mut origins = match plan.past.take() {
-        Some(past) => vec![Origin::Past(past)],
-        None => origins(&plan, &around),
+    }));
+    let opened = match open_mounts(&plan, &around).await {
+        Ok(opened) => opened,
+        Err(error) => return Err((plan, error)),
     };
+    let runtime = around.shelf.runtime(&plan.record.id);
+    let relays = match relay::listen(&runtime, &opened.sockets) {
+        Ok(relays) => relays,
+        Err(error) => return Err((plan, error)),
+    };
+    let (mut past, mut failed) = (plan.past.take(), Vec::new());
     loop {
-        let origin = origins.pop().unwrap_or(Origin::Boot);
+        let origin = match past.take() {
+            Some(past) => Origin::Past(past),
+            None => nearest(&plan, &around, &opened.shares, &failed),
+        };
+        let from = match &origin {
+            Origin::Boot => StartedFrom::Boot,
+            Origin::Template(template) => match template.kind {
+                Kind::Machine => StartedFrom::MachineTemplate,
+                Kind::Image => StartedFrom::ImageTemplate,
+            },
+            Origin::Past(_) => StartedFrom::Snapshot,
+        };
         let template = match &origin {
             Origin::Template(template) => Some(template.key.clone()),
             Origin::Past(_) | Origin::Boot => None,
@@ -104,12 +129,18 @@ pub(crate) async fn start(
         let attempt = Attempt {
             plan: &plan,
             around: &around,
-            sockets: Sockets::below(&around.shelf.runtime(&plan.record.id)),
+            opened: &opened,
+            sockets: Sockets::below(&runtime),
             size,
         };
-        match attempt.run(origin, &mut client, timing).await {
-            Ok(None) => return Err((plan, Error::Interrupted)),
-            Ok(Some((machine, session))) => {
+        match attempt.run(origin, &mut purpose, timing).await {
+            Ok((machine, Talk::Nothing | Talk::Idle(_))) => {
+                machine.kill();
+                machine.ended().await;
+                return Err((plan, Error::Interrupted));
+            }
+            Ok((machine, Talk::Session(session))) => {
+                timing.came_from(from);
                 let sockets = attempt.sockets;
                 return Ok(Running {
                     plan,
@@ -117,18 +148,51 @@ pub(crate) async fn start(
                     session,
                     sockets,
                     errands,
+                    relays,
                 });
             }
-            Err(error) => match template.filter(|_| error.may_be_the_machine_s()) {
-                Some(key) => {
-                    tracing::warn!(key, %error, "a template did not come to life; it is removed");
-                    if let Some(templates) = &around.templates {
-                        templates.discard(&key);
-                    }
-                    attempt.clean_up();
-                }
-                None => return Err((plan, error)),
+            Err(error) => match gives_up(&around, template, &error, &mut failed) {
+                true => attempt.clean_up(),
+                false => return Err((plan, error)),
             },
+        }
+    }
+}
+
+/// Starts a container's machine without its process. Nothing is left running when it fails, and no disk that was not there before.
+/// Sockets of the host are in its files, but nobody is there who would connect to them, and they lead nowhere.
+pub(crate) async fn visit(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    timing: &mut Timing,
+) -> Result<(Machine, Idle), Error> {
+    let opened = open_mounts(plan, around).await?;
+    let mut failed = Vec::new();
+    loop {
+        let origin = nearest(plan, around, &opened.shares, &failed);
+        let template = match &origin {
+            Origin::Template(template) => Some(template.key.clone()),
+            Origin::Past(_) | Origin::Boot => None,
+        };
+        let attempt = Attempt {
+            plan,
+            around,
+            opened: &opened,
+            sockets: Sockets::below(&around.shelf.runtime(&plan.record.id)),
+            size: TtySize::default(),
+        };
+        let error = match attempt.run(origin, &mut Purpose::Visit, timing).await {
+            Ok((machine, Talk::Idle(idle))) => return Ok((machine, idle)),
+            Ok((machine, _)) => {
+                machine.kill();
+                machine.ended().await;
+                return Err(Error::Interrupted);
+            }
+            Err(error) => error,
+        };
+        attempt.clean_up();
+        if !gives_up(around, template, &error, &mut failed) {
+            return Err(error);
         }
     }
 }
@@ -139,18 +203,40 @@ pub(crate) async fn build(
     around: &Surroundings<'_>,
     timing: &mut Timing,
 ) -> Result<bool, Error> {
-    let origin = origins(plan, around).pop().unwrap_or(Origin::Boot);
+    let origin = nearest(plan, around, &[], &[]);
     if matches!(&origin, Origin::Template(template) if template.kind == Kind::Image) {
         return Ok(false);
     }
     let attempt = Attempt {
         plan,
         around,
+        opened: &Opened::default(),
         sockets: Sockets::below(&around.shelf.runtime(&plan.record.id)),
         size: TtySize::default(),
     };
-    attempt.run(origin, &mut None, timing).await?;
+    let (machine, _) = attempt.run(origin, &mut Purpose::Templates, timing).await?;
+    machine.kill();
+    machine.ended().await;
     Ok(true)
+}
+
+/// What a machine is started for.
+#[derive(Debug)]
+enum Purpose {
+    /// The container's process, and who is to be its client.
+    Process(Option<Client>),
+    /// The container's files.
+    Visit,
+    /// The templates that are made on the way.
+    Templates,
+}
+
+/// Who talks to the agent of a machine that has started.
+#[derive(Debug)]
+enum Talk {
+    Nothing,
+    Session(Session),
+    Idle(Idle),
 }
 
 /// What a machine starts from.
@@ -172,23 +258,63 @@ enum Reach {
     Past { anothers: bool },
 }
 
-/// What a container can start from, the nearest last.
-fn origins(plan: &Plan, around: &Surroundings<'_>) -> Vec<Origin> {
-    let mut origins = vec![Origin::Boot];
-    if let (Some(templates), Some(keys)) = (&around.templates, keys(plan, around)) {
-        let nearest = templates.find(&keys.image);
-        let found = nearest.or_else(|| templates.find(&keys.machine));
-        origins.extend(found.map(Origin::Template));
-    }
-    origins
+/// The nearest thing that a container can start from, beside templates that have `failed`.
+fn nearest(plan: &Plan, around: &Surroundings<'_>, shares: &[Share], failed: &[String]) -> Origin {
+    let found = around
+        .templates
+        .as_ref()
+        .zip(keys(plan, around, shares))
+        .and_then(|(templates, keys)| {
+            let find = |key: &String| templates.find(key).filter(|_| !failed.contains(key));
+            // A guest that has an image mounted knows its disk as empty.
+            let image = find(&keys.image).filter(|_| !plan.has_disk);
+            image.or_else(|| find(&keys.machine))
+        });
+    found.map_or(Origin::Boot, Origin::Template)
 }
 
-fn keys(plan: &Plan, around: &Surroundings<'_>) -> Option<Keys> {
+/// Removes a template of which a machine did not come to life, unless that has nothing to do with it. Whether another origin may do better.
+fn gives_up(
+    around: &Surroundings<'_>,
+    template: Option<String>,
+    error: &Error,
+    failed: &mut Vec<String>,
+) -> bool {
+    let Some(key) = template.filter(|_| error.may_be_the_machine_s()) else {
+        return false;
+    };
+    tracing::warn!(key, %error, "a template did not come to life; it is removed");
+    if let Some(templates) = &around.templates {
+        templates.discard(&key);
+    }
+    failed.push(key);
+    true
+}
+
+/// Opens what the container mounts of the host, which may have to be filled by somebody else first.
+async fn open_mounts(plan: &Plan, around: &Surroundings<'_>) -> Result<Opened, Error> {
+    let (volumes, mounts) = (around.volumes.clone(), plan.record.config.mounts.clone());
+    if mounts.is_empty() {
+        return Ok(Opened::default());
+    }
+    // Processes that go on take their volumes for filled.
+    let fills = plan.past.is_none();
+    let opened = tokio::task::spawn_blocking(move || share::open(&volumes, &mounts, fills));
+    tokio::select! {
+        () = around.kill.cancelled() => Err(Error::Interrupted),
+        opened = opened => opened.unwrap_or(Err(Error::Interrupted)),
+    }
+}
+
+fn keys(plan: &Plan, around: &Surroundings<'_>, shares: &[Share]) -> Option<Keys> {
+    let shares: Vec<bool> = shares.iter().map(|share| share.read_only).collect();
     let inputs = MachineInputs {
         programs: around.programs,
         boot_args: &around.kernel.arguments,
         shape: plan.shape,
         layer: plan.layer,
+        shares: &shares,
+        interfaces: plan.interfaces(),
     };
     let keys = Keys::of(inputs, plan.image.parts(), &plan.common());
     keys.inspect_err(|error| tracing::debug!(%error, "no template can be named"))
@@ -232,6 +358,7 @@ pub(crate) fn unbound(runtime: &Path, name: &str) -> impl FnOnce(io::Error) -> E
 struct Attempt<'a> {
     plan: &'a Plan,
     around: &'a Surroundings<'a>,
+    opened: &'a Opened,
     sockets: Sockets,
     size: TtySize,
 }
@@ -242,15 +369,22 @@ impl Attempt<'_> {
     async fn run(
         &self,
         origin: Origin,
-        client: &mut Option<Client>,
+        purpose: &mut Purpose,
         timing: &mut Timing,
-    ) -> Result<Option<(Machine, Session)>, Error> {
+    ) -> Result<(Machine, Talk), Error> {
         let (saved, reach) = match origin {
             Origin::Boot => (None, Reach::Boot),
             Origin::Template(template) => (Some(template.saved), Reach::Template(template.kind)),
             Origin::Past(Past { saved, anothers }) => (Some(saved), Reach::Past { anothers }),
         };
-        let Prepared { launch, agent } = prepare(self.plan, self.around, saved, &self.sockets)?;
+        let copies = saved.as_ref().is_some_and(Saved::copies);
+        let Prepared { launch, agent } = prepare(
+            self.plan,
+            self.around,
+            &self.opened.shares,
+            saved,
+            &self.sockets,
+        )?;
         timing.step("disk");
         let directory = self.plan.held.directory();
         let broken = match reach {
@@ -261,29 +395,25 @@ impl Attempt<'_> {
             _ => None,
         };
         let machine = Machine::start(launch).await?;
-        record(self.plan, &machine)?;
+        if !matches!(purpose, Purpose::Visit) {
+            record(self.plan, &machine)?;
+        }
         timing.step("vmm spawn");
-        let mut session = None;
-        let talk = self.talk(agent, reach, client, &mut session, timing);
-        let talked = self.watch(&machine, talk).await;
-        match (talked, session) {
-            (Ok(()), Some(session)) => {
+        let mut talk = Talk::Nothing;
+        let talking = self.talk(agent, reach, purpose, &mut talk, timing);
+        let talked = self.watch(&machine, talking).await;
+        match talked.and_then(|()| self.keep_copy(copies)) {
+            Ok(()) => {
                 self.sockets.remove_agent();
                 if let Some(broken) = broken {
                     broken.discard();
                 }
-                Ok(Some((machine, session)))
+                Ok((machine, talk))
             }
-            (Ok(()), None) => {
-                machine.kill();
-                machine.ended().await;
-                Ok(None)
-            }
-            (talked, session) => {
-                if let Some(session) = session {
-                    *client = Some(session.into_client());
+            Err(error) => {
+                if let Talk::Session(session) = talk {
+                    *purpose = Purpose::Process(Some(session.into_client()));
                 }
-                let error = talked.err().unwrap_or(Error::Interrupted);
                 let log = self.plan.held.directory().vmm_log();
                 let error = explain(error, &machine, &log, self.around.programs).await;
                 machine.kill();
@@ -298,13 +428,25 @@ impl Attempt<'_> {
         }
     }
 
+    /// The disk that the machine came up on becomes the container's, if it is a copy. Until here the container had the disk that it has had,
+    /// and if it is suspended, its machine.
+    fn keep_copy(&self, copies: bool) -> Result<(), Error> {
+        if !copies {
+            return Ok(());
+        }
+        let directory = self.plan.held.directory();
+        suspended::discard(directory)
+            .and_then(|()| directory.take_next_disk())
+            .map_err(Error::io("keep the disk of", directory.path()))
+    }
+
     /// From a machine that comes up to a process in it, and to templates of what is on the way.
     async fn talk(
         &self,
         agent: Option<UnixListener>,
         reach: Reach,
-        client: &mut Option<Client>,
-        session: &mut Option<Session>,
+        purpose: &mut Purpose,
+        talk: &mut Talk,
         timing: &mut Timing,
     ) -> Result<(), Error> {
         let stream = match agent {
@@ -323,23 +465,38 @@ impl Attempt<'_> {
         // Composed as late as it can be: the clock in it is the guest's.
         let (stream, opening, process) = match reach {
             Reach::Past { anothers } => {
-                let mut adopt = self.plan.adopt()?;
-                adopt.identity.take_if(|_| !anothers);
+                let mut adopt = self.plan.go_on()?;
+                // Its addresses may be others than before.
+                let is_same = !anothers && self.plan.wired.is_empty();
+                adopt.identity.take_if(|_| is_same);
                 (stream, Opening::Adopt(adopt), Process::Attach(start.stdio))
             }
             _ => {
-                let (stream, is_configured) = self.make_templates(stream, reach, timing).await?;
+                let making = self.make_templates(stream, reach, purpose, timing);
+                let (stream, is_configured) = making.await?;
                 let opening = match is_configured {
-                    true => Opening::Adopt(self.plan.adopt()?),
-                    false => Opening::Configure(self.plan.configure()?),
+                    true => Opening::Adopt(self.plan.adopt(self.opened)?),
+                    false => Opening::Configure(self.plan.configure(self.opened)?),
                 };
                 (stream, opening, Process::Start(start))
             }
         };
-        let Some(client) = client.take() else {
+        let client = match purpose {
+            Purpose::Process(client) => client.take(),
+            Purpose::Templates => None,
+            Purpose::Visit => {
+                *talk = Talk::Idle(session::idle(stream, opening).await?);
+                timing.step("configure");
+                return Ok(());
+            }
+        };
+        let Some(client) = client else {
             return Ok(());
         };
-        let opened = session.insert(Session::open(stream, opening, process, client)?);
+        *talk = Talk::Session(Session::open(stream, opening, process, client)?);
+        let Talk::Session(opened) = talk else {
+            return Ok(());
+        };
         let times = opened.started().await?;
         timing.step("configure and exec");
         if reach == Reach::Boot {
@@ -357,12 +514,17 @@ impl Attempt<'_> {
         &self,
         mut stream: UnixStream,
         reach: Reach,
+        purpose: &Purpose,
         timing: &mut Timing,
     ) -> Result<(UnixStream, bool), Error> {
         let around = self.around;
         let keys = match reach {
             Reach::Template(Kind::Image) => return Ok((stream, true)),
-            _ => around.templates.as_ref().zip(keys(self.plan, around)),
+            _ if self.plan.has_disk => return Ok((stream, false)),
+            _ => around
+                .templates
+                .as_ref()
+                .zip(keys(self.plan, around, &self.opened.shares)),
         };
         let Some((templates, keys)) = keys else {
             return Ok((stream, false));
@@ -380,6 +542,10 @@ impl Attempt<'_> {
             self.make(making, subject.clone()).await?;
             stream = session::connect(&self.sockets.vsock).await?;
             timing.step("template of the machine");
+        }
+        if matches!(purpose, Purpose::Visit) {
+            // Its container will have a disk then, and images between the steps of a build run nothing more.
+            return Ok((stream, false));
         }
         let Some(making) = begin(templates) else {
             return Ok((stream, false));
@@ -442,7 +608,10 @@ impl Attempt<'_> {
     /// Takes away what was made for an attempt, for the next one.
     fn clean_up(&self) {
         self.sockets.remove();
-        let _ = fs::remove_file(self.plan.held.directory().disk());
+        let _ = fs::remove_file(self.plan.held.directory().next_disk());
+        if !self.plan.has_disk {
+            let _ = fs::remove_file(self.plan.held.directory().disk());
+        }
     }
 }
 
@@ -463,9 +632,7 @@ fn record(plan: &Plan, machine: &Machine) -> Result<(), Error> {
     let write = || {
         let mut state = directory.state()?;
         suspended::note(directory, plan.shape, plan.layer)?;
-        state.status = Status::Running;
-        state.vmm = Some(machine.process());
-        state.started = Some(Timestamp::now());
+        state.runs(machine.process(), Timestamp::now());
         plan.held.write_state(&state)
     };
     write().map_err(Error::io("write the state in", directory.path()))

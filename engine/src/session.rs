@@ -3,18 +3,20 @@
 //! more than the protocol's windows.
 
 use std::io;
+use std::time::Duration;
 
 use hull_agent_protocol::{
-    Adopt, Configure, EngineEnd, Event, ExitStatus, Failure, FrameError, Start, Stdio, Stream,
-    TtySize, Violation,
+    Adopt, Configure, EngineEnd, Event, ExitStatus, Failure, FrameError, Malformed, Start, Stdio,
+    Stream, TtySize, Violation,
 };
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+pub mod inquiry;
 mod rest;
 
-pub(crate) use rest::{Mounting, connect, hold};
+pub(crate) use rest::{Idle, Mounting, connect, hold, idle};
 
 use crate::attachment::{self, Attached, Output, OutputStream, Receipt};
 
@@ -49,6 +51,18 @@ pub enum SessionError {
     /// The connection is gone; the machine, most likely, too.
     #[error("the connection to the agent in the guest broke")]
     Lost(#[source] io::Error),
+    /// What was done with files ended without a word: it was killed.
+    #[error("what the agent in the guest did with files ended with status {0}")]
+    Unfinished(u8),
+    /// What came is not what was asked for.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The guest says nothing.
+    #[error("the agent in the guest did not answer for {} seconds", .0.as_secs())]
+    Silent(Duration),
+    /// The guest sends more than it can have.
+    #[error("the agent in the guest sent more than {0} bytes for an answer")]
+    TooMuch(usize),
 }
 
 /// When things happened in the guest, in microseconds since its kernel started.
@@ -79,6 +93,8 @@ pub(crate) enum Opening {
     Configure(Configure),
     /// It was configured for any container like this one.
     Adopt(Adopt),
+    /// It is one: the process is one more in it.
+    Nothing,
 }
 
 /// What runs in a container's machine.
@@ -117,6 +133,8 @@ pub(crate) struct Session {
     early: Vec<u8>,
     open_stdin: bool,
     times: GuestTimes,
+    /// The process's number in the guest.
+    pid: u32,
 }
 
 /// What one step of a session brought.
@@ -143,6 +161,7 @@ impl Session {
         let opened = match opening {
             Opening::Configure(configure) => end.configure(configure),
             Opening::Adopt(adopt) => end.adopt(adopt),
+            Opening::Nothing => Ok(()),
         };
         opened.map_err(SessionError::TooLong)?;
         match process {
@@ -170,7 +189,13 @@ impl Session {
             early: client.early,
             open_stdin,
             times: GuestTimes::default(),
+            pid: 0,
         })
+    }
+
+    /// The number of its process in the guest, once it has started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The client of a process that never started.
@@ -350,7 +375,12 @@ impl Session {
             return Ok(None);
         };
         let step = match event {
-            Event::Ready | Event::StdinRoom => Step::Nothing,
+            // Nothing was asked for that has an answer.
+            Event::Ready
+            | Event::StdinRoom
+            | Event::Done
+            | Event::Stats(_)
+            | Event::Processes(_) => Step::Nothing,
             Event::Held => Step::Held,
             Event::Configured {
                 main_us,
@@ -365,7 +395,8 @@ impl Session {
                 };
                 Step::Nothing
             }
-            Event::Started { at_us, .. } => {
+            Event::Started { at_us, pid } => {
+                self.pid = pid;
                 self.times.started = at_us;
                 Step::Started
             }

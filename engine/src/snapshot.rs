@@ -14,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::container::{self, Record};
+use crate::container::{self, ContainerConfig, Record};
 use crate::disk::Layer;
 use crate::errand::{DISK, MEMORY, STATE};
 use crate::hidden::{self, Hidden};
@@ -34,6 +34,16 @@ pub struct Snapshots {
     directory: PathBuf,
 }
 
+/// Which snapshot a container goes on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SnapshotRef {
+    /// One that has a name.
+    Named(String),
+    /// One for the children of a fork alone, by the name of its directory. It goes when the fork is over.
+    Fork(String),
+}
+
 /// Why something cannot be done with a snapshot.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
@@ -45,6 +55,27 @@ pub enum SnapshotError {
         "a snapshot {0:?} exists already: remove it by hull snapshot rm, or choose another name"
     )]
     Taken(String),
+    /// A container that has not been started yet needs it.
+    #[error(
+        "the snapshot {name} is needed by container {by}, which was not started yet: start or remove it first"
+    )]
+    InUse {
+        /// Which one.
+        name: String,
+        /// The container's name.
+        by: String,
+    },
+    /// A child whose fork ended before it was started.
+    #[error(
+        "the fork that this container was to be a child of ended before it was started: remove it"
+    )]
+    ForkEnded,
+    /// A container is to have more than it has.
+    #[error("a container that goes on from a snapshot cannot have that: {why}")]
+    Small {
+        /// What it has.
+        why: String,
+    },
     /// The name cannot be one.
     #[error(transparent)]
     Name(#[from] container::InvalidName),
@@ -65,14 +96,6 @@ pub enum SnapshotError {
         what: &'static str,
         /// Why not.
         source: io::Error,
-    },
-    /// The container's owner refused.
-    #[error("container {container} was not saved: {why}")]
-    Refused {
-        /// Which one.
-        container: String,
-        /// What its owner says.
-        why: String,
     },
 }
 
@@ -130,8 +153,12 @@ impl Snapshots {
         if self.directory.join(name).exists() {
             return Err(SnapshotError::Taken(name.to_owned()));
         }
-        let hidden = Hidden::make(&self.directory);
-        hidden.map(Draft).map_err(failed(name, "made"))
+        self.begin_fork().map_err(failed(name, "made"))
+    }
+
+    /// A place for one that will have no name.
+    pub(crate) fn begin_fork(&self) -> io::Result<Draft> {
+        Hidden::make(&self.directory).map(Draft)
     }
 
     /// Gives a new one its name.
@@ -141,23 +168,11 @@ impl Snapshots {
         draft: Draft,
         of: Subject,
     ) -> Result<(), SnapshotError> {
-        let path = draft.path().to_owned();
         let finish = || -> io::Result<()> {
-            let seal = |name: &str| Ok::<_, io::Error>(Seal::of(&fs::metadata(path.join(name))?));
-            let manifest = Manifest {
-                version: VERSION,
-                record: of.record,
-                shape: of.shape,
-                layer: of.layer,
-                made: Timestamp::now(),
-                state: seal(STATE)?,
-                memory: seal(MEMORY)?,
-                disk: seal(DISK)?,
-            };
-            fs::write(path.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
-            File::open(path.join(DISK))?.sync_all()?;
+            draft.complete(of)?;
+            File::open(draft.path().join(DISK))?.sync_all()?;
             let target = self.directory.join(name);
-            renameat_with(CWD, &path, CWD, target, RenameFlags::NOREPLACE)?;
+            renameat_with(CWD, draft.path(), CWD, target, RenameFlags::NOREPLACE)?;
             Ok(())
         };
         match finish() {
@@ -174,6 +189,11 @@ impl Snapshots {
 
     fn manifest(&self, name: &str) -> Result<Manifest, SnapshotError> {
         container::check_name(name)?;
+        self.read(name)
+    }
+
+    /// Reads the manifest in a directory, whatever that is called.
+    fn read(&self, name: &str) -> Result<Manifest, SnapshotError> {
         let path = self.directory.join(name).join(MANIFEST);
         let read = || {
             if fs::metadata(&path)?.len() > LONGEST_MANIFEST {
@@ -197,7 +217,26 @@ impl Snapshots {
 
     /// Opens one, to go on from it.
     pub(crate) fn open(&self, name: &str) -> Result<(Manifest, Saved), SnapshotError> {
-        let manifest = self.manifest(name)?;
+        container::check_name(name)?;
+        self.open_directory(name)
+    }
+
+    /// Opens the one that a container goes on from.
+    pub(crate) fn follow(&self, which: &SnapshotRef) -> Result<(Manifest, Saved), SnapshotError> {
+        match which {
+            SnapshotRef::Named(name) => self.open(name),
+            SnapshotRef::Fork(directory) => {
+                let opened = self.open_directory(directory);
+                opened.map_err(|error| match error {
+                    SnapshotError::NotFound(_) => SnapshotError::ForkEnded,
+                    error => error,
+                })
+            }
+        }
+    }
+
+    fn open_directory(&self, name: &str) -> Result<(Manifest, Saved), SnapshotError> {
+        let manifest = self.read(name)?;
         let directory = self.directory.join(name);
         let open = || {
             Ok(Saved {
@@ -262,6 +301,19 @@ impl Snapshots {
     }
 }
 
+impl Manifest {
+    /// Its machine for a container of this configuration, whose limits may have been changed.
+    ///
+    /// # Errors
+    /// The machine is too small for them.
+    pub(crate) fn limited(&self, config: &ContainerConfig) -> Result<Shape, SnapshotError> {
+        let shape = self.shape.limited(config.memory, config.nano_cpus);
+        shape.map_err(|why| SnapshotError::Small {
+            why: why.to_string(),
+        })
+    }
+}
+
 /// What a snapshot is taken of.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
@@ -273,6 +325,28 @@ pub(crate) struct Subject {
 impl Draft {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Says what it is of, when its files are complete: it can be opened from here on.
+    pub(crate) fn complete(&self, of: Subject) -> io::Result<()> {
+        let seal = |name: &str| Ok::<_, io::Error>(Seal::of(&fs::metadata(self.0.join(name))?));
+        let manifest = Manifest {
+            version: VERSION,
+            record: of.record,
+            shape: of.shape,
+            layer: of.layer,
+            made: Timestamp::now(),
+            state: seal(STATE)?,
+            memory: seal(MEMORY)?,
+            disk: seal(DISK)?,
+        };
+        fs::write(self.0.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)
+    }
+
+    /// How those find it who go on from it as long as it is there.
+    pub(crate) fn reference(&self) -> SnapshotRef {
+        let name = self.path().file_name().unwrap_or_default();
+        SnapshotRef::Fork(name.to_string_lossy().into_owned())
     }
 }
 

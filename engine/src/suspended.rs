@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::container::{Directory, read_json, write_json};
+use crate::container::{Directory, read_json, remove_file, remove_tree, write_json};
 use crate::disk::Layer;
 use crate::errand::{MEMORY, STATE};
 use crate::plan::Past;
@@ -46,6 +46,18 @@ fn sealed_file(directory: &Directory) -> PathBuf {
 /// Notes how large a container's machine is.
 pub(crate) fn note(directory: &Directory, shape: Shape, layer: Layer) -> io::Result<()> {
     write_json(&machine_file(directory), &Machine { shape, layer })
+}
+
+/// Gives a machine in files other limits, as far as it is large enough for them.
+pub(crate) fn limit(
+    directory: &Directory,
+    memory: Option<u64>,
+    nano_cpus: Option<u64>,
+) -> Result<(), String> {
+    let failed = |error: io::Error| error.to_string();
+    let Machine { shape, layer } = read_json(&machine_file(directory)).map_err(failed)?;
+    let shape = shape.limited(memory, nano_cpus);
+    note(directory, shape.map_err(|error| error.to_string())?, layer).map_err(failed)
 }
 
 /// What a snapshot of a container is taken of.
@@ -101,30 +113,36 @@ pub(crate) fn open(directory: &Directory) -> Result<(Past, Shape, Layer), Error>
 #[derive(Debug)]
 pub(crate) struct Broken {
     directory: Directory,
-    seal: Vec<u8>,
+    sealed: Sealed,
 }
 
 /// Sees to it that no second machine is made of a container's files.
 pub(crate) fn break_seal(directory: &Directory) -> io::Result<Broken> {
     let path = sealed_file(directory);
-    let seal = fs::read(&path)?;
+    let sealed = read_json(&path)?;
     fs::remove_file(path)?;
     Ok(Broken {
         directory: directory.clone(),
-        seal,
+        sealed,
     })
 }
 
 impl Broken {
     /// No machine ran.
     pub(crate) fn mend(self) -> io::Result<()> {
-        fs::write(sealed_file(&self.directory), self.seal)
+        write_json(&sealed_file(&self.directory), &self.sealed)
     }
 
     /// One runs: what it was made of is of no more use.
     pub(crate) fn discard(self) {
-        if let Err(error) = fs::remove_dir_all(self.directory.suspended()) {
+        if let Err(error) = discard(&self.directory) {
             tracing::warn!(%error, "the files of a container that was suspended were not removed");
         }
     }
+}
+
+/// Gives up a machine in files, if there is one: its container's disk is, or will be, another than it knows. The seal goes first.
+pub(crate) fn discard(directory: &Directory) -> io::Result<()> {
+    remove_file(&sealed_file(directory))?;
+    remove_tree(&directory.suspended())
 }

@@ -2,11 +2,42 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+/// What a container's microVM began as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartedFrom {
+    /// A boot.
+    #[default]
+    Boot,
+    /// A clone of a machine whose agent waits.
+    MachineTemplate,
+    /// A clone of one that has the image's file systems mounted.
+    ImageTemplate,
+    /// A machine with processes: its own, which was suspended or is at a checkpoint, or another container's.
+    Snapshot,
+}
+
+impl StartedFrom {
+    /// As logs and metrics have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::MachineTemplate => "machine template",
+            Self::ImageTemplate => "image template",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
 /// Steps and how long each took, in order.
 #[derive(Clone, Debug)]
 pub struct Timing {
     last: Instant,
     steps: Vec<(&'static str, Duration)>,
+    from: StartedFrom,
 }
 
 impl Timing {
@@ -15,6 +46,7 @@ impl Timing {
         Self {
             last: Instant::now(),
             steps: Vec::new(),
+            from: StartedFrom::default(),
         }
     }
 
@@ -34,6 +66,17 @@ impl Timing {
     pub fn append(&mut self, other: &Self) {
         self.steps.extend_from_slice(&other.steps);
         self.last = other.last;
+    }
+
+    /// The machine that came up in the end began as this.
+    pub(crate) fn came_from(&mut self, from: StartedFrom) {
+        self.from = from;
+    }
+
+    /// What the machine began as.
+    #[must_use]
+    pub fn from(&self) -> StartedFrom {
+        self.from
     }
 
     /// All steps so far.

@@ -1,11 +1,13 @@
 //! The frames of an agent as a hostile guest sends them, and those of an engine.
 #![no_main]
 
-use hull_agent_protocol::{EngineEnd, Event, FromAgent, ToAgent, decode};
+use hull_agent_protocol::{Changes, EngineEnd, Event, FileStat, FromAgent, ToAgent, decode};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let _ = decode::<ToAgent>(data);
     let _ = decode::<FromAgent>(data);
+    let _ = FileStat::decode(data);
+    let _ = Changes::default().received(data);
     let Some((piece, data)) = data.split_first() else {
         return;
     };

@@ -24,6 +24,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         devices: &[],
         serial: data.len().is_multiple_of(2),
         seed: [7; 32],
+        generation: [8; 16],
     };
     let _ = boot::configure(&memory, &kernel, "console=ttyS0", &machine);
 });

@@ -122,6 +122,7 @@ pub(crate) fn unpack(
     Ok(LayerFiles {
         blob: imported.blob,
         index: imported.index,
+        headers: imported.headers,
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The blob has the content of each file at a multiple of 4 KiB, so that block addresses can point into it; runs of
 //! zeros are holes in it. The index has one record per member of the archive, in the archive's order, checked and with
-//! paths normalised; very small files are inside it. No path of a layer ever reaches the host's file system.
+//! paths normalised; very small files are inside it. No path of a layer ever reaches the host's file system. What else
+//! the stream consists of is in a third file, the headers, with which it can be made again as it came.
 //!
 //! The meaning of an archive is what Docker and umoci make of it (OCI image specification, `layer.md`):
 //! - Paths are relative to the root, whatever they begin with; `.` and `..` are resolved as text. One that
@@ -13,14 +14,18 @@
 //! - Extended attributes are kept in the namespaces `user`, `trusted`, `security` and for POSIX ACLs, which is all that
 //!   file systems keep, except for `trusted.overlay.*`: those would steer the guest's overlayfs.
 //!
-//! Stores call [`import`] and [`verify`]; [`crate::tree`] reads the indexes.
+//! Stores call [`import`], [`verify`] and [`write_tar`]; [`crate::tree`] reads the indexes.
 
 mod blob;
+mod canonical;
 mod entry;
 mod error;
+mod headers;
 mod import;
 mod index;
 mod path;
+mod rebuild;
+mod record;
 mod stream;
 mod tar;
 #[cfg(test)]
@@ -28,13 +33,15 @@ pub(crate) mod tests;
 
 use std::path::Path;
 
-pub use entry::{Content, Entry, Kind, Meta, Run};
+pub(crate) use canonical::header;
+pub use entry::{Bytes, Content, Entry, Kind, Meta, Run};
 pub use error::Error;
 pub(crate) use error::printable;
 pub use import::{Imported, import};
 pub use index::Index;
 pub(crate) use index::crc32c;
 pub(crate) use path::components;
+pub use rebuild::{tar_len, write_canonical, write_tar};
 
 /// Bytes of a block, of which blobs and disks consist.
 pub const BLOCK: usize = 4096;

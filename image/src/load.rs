@@ -159,6 +159,8 @@ impl Store {
             held: held.into_values().collect(),
             names: candidate.names,
             manifest,
+            own_manifest: None,
+            parent: None,
         })
     }
 

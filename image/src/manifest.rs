@@ -17,7 +17,12 @@ const MAX_ENTRIES: usize = 4096;
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub(crate) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What a registry may answer, for `Accept`.
@@ -155,6 +160,21 @@ impl Document {
                 ))))
             }
         }
+    }
+}
+
+impl Document {
+    /// The media type of a document whose text is `bytes`, and which was delivered as `delivered`.
+    pub(crate) fn kind(&self, bytes: &[u8], delivered: Option<&str>) -> String {
+        let raw: Option<Raw> = serde_json::from_slice(bytes).ok();
+        let own = raw.and_then(|raw| raw.media_type);
+        let known = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+        let delivered = delivered.filter(|kind| known.contains(kind));
+        let default = match self {
+            Self::Manifest(_) => OCI_MANIFEST,
+            Self::List(_) => OCI_INDEX,
+        };
+        own.unwrap_or_else(|| delivered.unwrap_or(default).to_owned())
     }
 }
 

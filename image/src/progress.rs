@@ -1,4 +1,4 @@
-//! What pulls and loads tell about how far they are.
+//! What pulls, pushes and loads tell about how far they are.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub enum Event {
 pub struct LayerInfo {
     /// Its diffID.
     pub layer: Digest,
-    /// Bytes to transfer, compressed.
+    /// Bytes to transfer, compressed; for a push, which compresses them yet, bytes before that.
     pub size: u64,
 }
 
@@ -69,8 +69,22 @@ pub enum LayerState {
     },
     /// All bytes are here, and the rest is being unpacked.
     Unpacking,
-    /// It was in the store before.
+    /// It is made again from the store and compressed.
+    Compressing,
+    /// Its bytes go out.
+    Uploading {
+        /// Bytes that are on their way, those of an earlier attempt included.
+        sent: u64,
+        /// All of them.
+        size: u64,
+    },
+    /// The registry takes it from another repository of its own.
+    Mounted {
+        /// That repository.
+        from: String,
+    },
+    /// It was there before.
     Present,
-    /// It is in the store now.
+    /// It is there now.
     Done,
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
 mod download;
 mod error;
@@ -92,6 +91,8 @@ struct Pull<'a> {
 struct Found {
     digest: Digest,
     top: Vec<u8>,
+    /// The manifest's bytes, where the top is a list.
+    own: Option<Vec<u8>>,
     manifest: Manifest,
 }
 
@@ -136,6 +137,8 @@ impl Pull<'_> {
             held,
             names: self.reference.without_digest().into_iter().collect(),
             manifest: Some((self.reference.with_digest(found.digest), found.top)),
+            own_manifest: found.own,
+            parent: None,
         };
         let store = self.store.clone();
         let id = tokio::task::spawn_blocking(move || store.put_image(image))
@@ -161,12 +164,14 @@ impl Pull<'_> {
         }
         let wanted = self.options.platform.clone().unwrap_or_default();
         let mut document = parse(&top, kind.as_deref())?;
+        let mut own = None;
         for _ in 0..MAX_NESTING {
             let list = match document {
                 Document::Manifest(manifest) => {
                     return Ok(Found {
                         digest,
                         top,
+                        own,
                         manifest,
                     });
                 }
@@ -177,6 +182,7 @@ impl Pull<'_> {
             let (bytes, kind) = self.retry(|| self.client.manifest(&name)).await?;
             check_digest(&bytes, &entry.digest, "the manifest")?;
             document = parse(&bytes, kind.as_deref())?;
+            own = Some(bytes);
         }
         Err(Error::Nested)
     }
@@ -196,24 +202,13 @@ impl Pull<'_> {
     where
         F: Future<Output = Result<T, registry::Error>>,
     {
-        let policy = &self.options.registries.retry;
-        let mut failures = 0;
-        loop {
-            let error = match request().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            failures += 1;
-            let delay = policy.delay(failures, error.retry_after());
-            match delay {
-                Some(after) if error.is_transient() => {
-                    let why = error.to_string();
-                    self.progress.report(&Event::Retry { why, after });
-                    sleep(after).await;
-                }
-                _ => return Err(error.into()),
-            }
-        }
+        let report = |why, after| self.progress.report(&Event::Retry { why, after });
+        Ok(self
+            .options
+            .registries
+            .retry
+            .repeat(report, request)
+            .await?)
     }
 }
 

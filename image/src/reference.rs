@@ -41,6 +41,12 @@ pub struct ParseReferenceError {
 }
 
 impl Reference {
+    /// Whether `text` names a repository and neither tag nor digest in it.
+    #[must_use]
+    pub fn is_bare(text: &str) -> bool {
+        !text.contains('@') && split_tag(text).1.is_none()
+    }
+
     /// The registry's host, with its port if it has one: `docker.io`, `localhost:5000`.
     #[must_use]
     pub fn registry(&self) -> &str {

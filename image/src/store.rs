@@ -6,26 +6,38 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 mod commit;
 mod db;
 mod error;
 mod gc;
+mod history;
 mod image;
+mod known;
 mod layout;
 mod list;
 pub(crate) mod lock;
+mod outgoing;
 mod remove;
 pub(crate) mod scratch;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub(crate) use commit::{Claim, HeldLayer, NewImage};
 pub use error::Error;
 pub use gc::Freed;
+pub use history::HistoryEntry;
 pub use image::{Image, Lease};
+pub(crate) use known::{Known, KnownLayer, KnownManifest};
 pub(crate) use layout::{LayerFiles, Layout};
 pub use list::{Details, Summary};
-pub use remove::{Prune, Removed, Use};
+pub(crate) use outgoing::{Outgoing, OutgoingLayer};
+pub use remove::{Prune, Remove, Removed, Use};
+pub use steps::{Context, PruneSteps};
+pub use usage::{ImageUsage, Usage};
 
 use crate::digest::Digest;
 use crate::reference::Reference;
@@ -60,6 +72,24 @@ impl Store {
         self.read()?.resolve(name)
     }
 
+    /// The images that `name` stands for, each with the name that was meant: a repository without a tag stands for
+    /// all tags that it has here, and an id for an image without a name.
+    pub(crate) fn named(&self, name: &str) -> Result<Vec<(Digest, Option<Reference>)>, Error> {
+        let db = self.read()?;
+        let reference = name.parse::<Reference>().ok();
+        if let Some(reference) = &reference {
+            let all = Reference::is_bare(name);
+            let fits =
+                |tag: &Reference| tag == reference || (all && tag.name() == reference.name());
+            let found = db.tags.iter().filter(|(tag, _)| fits(tag));
+            let found: Vec<_> = found.map(|(tag, id)| (*id, Some(tag.clone()))).collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(vec![(db.resolve(name)?, None)])
+    }
+
     /// Gives the image `source` the name `target` too, taking it from another image if need be.
     ///
     /// # Errors
@@ -71,6 +101,9 @@ impl Store {
         self.change(|db| {
             let image = db.resolve(source)?;
             db.tags.insert(target.clone(), image);
+            if let Some(record) = db.images.get_mut(&image) {
+                record.tagged = Some(Timestamp::now());
+            }
             Ok(())
         })
     }

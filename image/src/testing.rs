@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::digest::Digest;
 
 pub(crate) mod debian;
+pub(crate) mod proxy;
 pub(crate) mod server;
 
 /// How a layer is compressed.

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::process::{Finished, Running, await_end};
 use crate::{PATIENCE, image, programs};
 
+/// The daemon's, in the runtime directory: where it listens, and what is held by who starts it.
+const SOCKET: &str = "hull.sock";
+const STARTING: &str = "daemon.starting";
+
 /// State and runtime directories that no other Hull knows.
 #[derive(Debug)]
 pub struct Home {
     dir: TempDir,
+    /// Containers are in networks, as they are where nobody says anything else.
+    networked: bool,
 }
 
 impl Default for Home {
@@ -50,7 +56,17 @@ impl Home {
             .prefix("hull-test-")
             .tempdir()
             .expect("a directory");
-        Self { dir }
+        Self {
+            dir,
+            networked: false,
+        }
+    }
+
+    /// The same for a test that is in a network namespace of its own: containers are in a network unless they are to have none.
+    #[must_use]
+    pub fn with_networks(mut self) -> Self {
+        self.networked = true;
+        self
     }
 
     /// One that has the image `name` of `cargo xtask images`, loaded by `hull image load`.
@@ -98,6 +114,11 @@ impl Home {
             .env("HULL_ROOT", self.root())
             .env("HULL_RUN", self.runtime())
             .env("HULL_TEMPLATE_SPACE", "1g");
+        // The machine's own network is left alone.
+        match self.networked {
+            true => command.env_remove("HULL_NETWORK"),
+            false => command.env("HULL_NETWORK", "none"),
+        };
         command.env("DOCKER_CONFIG", self.dir.path().join("docker"));
         command
     }
@@ -131,9 +152,16 @@ impl Home {
         Running::start(&mut self.hull(args))
     }
 
-    /// The microVM processes of this home: `hull-vmm` with a path of it in the environment.
+    /// The processes of this home, which have a path of it in their environment. Its daemon, which any command may have started and
+    /// which stays, is none of them.
     #[must_use]
     pub fn processes(&self) -> Vec<(u32, String)> {
+        let mut all = self.all_processes();
+        all.retain(|(_, arguments)| !is_daemon(arguments));
+        all
+    }
+
+    fn all_processes(&self) -> Vec<(u32, String)> {
         let mark = self.runtime().to_string_lossy().into_owned();
         let own = std::process::id();
         let Ok(entries) = fs::read_dir("/proc") else {
@@ -158,6 +186,33 @@ impl Home {
             .collect()
     }
 
+    /// Ends the daemon that a command has started, if there is one. What it looks after goes on.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn end_daemon(&self) {
+        // Without its socket there is none, and nothing to look for among all processes.
+        if !self.runtime().join(SOCKET).exists() {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for (pid, process) in self.daemons() {
+            let _ = kill_process(process, Signal::TERM);
+            assert!(
+                await_end(process, deadline),
+                "the daemon {pid} does not end"
+            );
+        }
+    }
+
+    fn daemons(&self) -> Vec<(u32, Pid)> {
+        let all = self.all_processes().into_iter();
+        all.filter(|(_, arguments)| is_daemon(arguments))
+            .filter_map(|(pid, _)| Some((pid, Pid::from_raw(pid.try_into().ok()?)?)))
+            .collect()
+    }
+
     /// The process ids of the `hull-vmm` processes of this home: of their keepers, each of which has a machine's process besides.
     #[must_use]
     pub fn machines(&self) -> Vec<u32> {
@@ -175,6 +230,14 @@ impl Home {
             .collect();
         let is_keeper = |pid: &u32| parent(*pid).is_none_or(|parent| !all.contains(&parent));
         all.iter().copied().filter(is_keeper).collect()
+    }
+
+    /// The process ids of the owners of containers of this home.
+    #[must_use]
+    pub fn owners(&self) -> Vec<u32> {
+        let owns = |(_, arguments): &(u32, String)| arguments.contains(" own --container ");
+        let all = self.processes().into_iter();
+        all.filter(owns).map(|(pid, _)| pid).collect()
     }
 
     /// Waits until nothing of this home runs any more.
@@ -200,35 +263,65 @@ impl Home {
     /// Sockets and other files of microVMs that are there now.
     #[must_use]
     pub fn runtime_files(&self) -> Vec<PathBuf> {
-        files(&self.runtime())
+        let own = [SOCKET, STARTING].map(|name| self.runtime().join(name));
+        let mut all = files(&self.runtime());
+        all.retain(|path| !own.contains(path));
+        all
     }
 
-    /// Asserts that nothing runs, no socket or runtime file is left, and no container is known.
+    /// Asserts that nothing runs, no socket or runtime file is left, and no container is known; and ends the daemon, of which nothing is
+    /// left either.
     ///
     /// # Panics
     /// When something is left.
     #[track_caller]
     pub fn assert_clean(&self) {
         self.wait_until_quiet();
-        let containers = self.run(&["ps", "--all", "--quiet"]).success();
-        assert_eq!(containers, "", "containers are left");
+        let containers = self.root().join("containers");
+        // Whoever lists containers finds those whose owners died, and those are removed that were to go by themselves.
+        if !files(&containers).is_empty() {
+            let listed = self.run(&["ps", "--all", "--quiet"]).success();
+            assert_eq!(listed, "", "containers are left");
+        }
+        self.end_daemon();
         let left = self.runtime_files();
         assert!(left.is_empty(), "left in the runtime directory: {left:?}");
-        let left = files(&self.root().join("containers"));
+        let socket = self.runtime().join(SOCKET);
+        assert!(!socket.exists(), "the daemon has left its socket");
+        let left = files(&containers);
         assert!(left.is_empty(), "left of containers: {left:?}");
     }
 }
 
-/// A test that failed leaves nothing running, which would slow down all that follow.
+/// A test leaves no daemon running; one that failed leaves nothing, which would slow down all that follow, and tells what the daemon
+/// has to say of it.
 impl Drop for Home {
     fn drop(&mut self) {
+        let kill = |pid| {
+            let _ = kill_process(pid, Signal::KILL);
+            // It may write to the directory that goes now.
+            let _ = await_end(pid, Instant::now() + PATIENCE);
+        };
         if std::thread::panicking() {
-            let processes = self.processes().into_iter();
-            for pid in processes.filter_map(|(pid, _)| Pid::from_raw(pid.try_into().ok()?)) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let all = self.all_processes().into_iter();
+            all.filter_map(|(pid, _)| Pid::from_raw(pid.try_into().ok()?))
+                .for_each(kill);
+            if let Ok(log) = fs::read_to_string(self.root().join("daemon.log")) {
+                eprintln!("the daemon's log:\n{log}");
             }
+        } else if self.runtime().join(SOCKET).exists() {
+            self.daemons().into_iter().for_each(|(_, pid)| kill(pid));
         }
     }
+}
+
+/// Whether a process, with these arguments, is a daemon.
+fn is_daemon(arguments: &str) -> bool {
+    let mut words = arguments.split(' ');
+    let is_hull = words
+        .next()
+        .is_some_and(|program| program.ends_with("/hull"));
+    is_hull && words.next() == Some("daemon")
 }
 
 /// All files below `dir`, empty lock files aside.

@@ -4,13 +4,18 @@
 //! Every test has a [`Home`] of its own: state and runtime directories that no other Hull knows, checked for
 //! leftovers at the end. Suites are in `tests/`, one per thing that a user does.
 
+pub mod daemon;
+pub mod herd;
 pub mod home;
+pub mod leaks;
+pub mod network;
 pub mod process;
 pub mod registry;
 pub mod terminal;
 
+pub use daemon::{Daemon, has_docker};
 pub use home::Home;
-pub use process::{Finished, Running};
+pub use process::{Finished, Running, await_end, run};
 pub use registry::Registry;
 pub use terminal::Terminal;
 

@@ -61,6 +61,7 @@ fn a_kernel_that_is_none_is_refused() {
         return;
     }
     let home = Home::with_image("busybox");
+    home.end_daemon();
     let guest = home.scratch().join("guest");
     fs::create_dir(&guest).expect("a directory");
     fs::write(guest.join("vmlinux"), "not a kernel").expect("a file");
@@ -68,6 +69,8 @@ fn a_kernel_that_is_none_is_refused() {
     let mut command = home.hull(&["run", "--rm", "busybox", "true"]);
     command.env("HULL_GUEST_DIR", &guest);
     run(&mut command).fails_with(125, &["kernel"]);
+    // What is in its environment is the daemon's that it starts.
+    home.end_daemon();
 
     let mut command = home.hull(&["run", "--rm", "busybox", "true"]);
     command.env("HULL_GUEST_DIR", home.scratch().join("nowhere"));
@@ -145,6 +148,8 @@ fn without_kvm_or_without_permission_a_run_says_what_to_do() {
             (forbidden, &["/dev/kvm", "kvm"]),
         ] {
             let run_it = &["run", "--rm", "busybox", "true"];
+            // Its daemon is among these mounts, too.
+            home.end_daemon();
             let finished = run(&mut home.hull_among_mounts(script, run_it));
             finished.fails_with(125, words);
             one_sentence(&finished.stderr);

@@ -316,3 +316,123 @@ fn a_full_disk_is_reported_and_left_as_it_was() {
         assert_eq!(finished.text(), "", "files are left");
     }
 }
+
+#[test]
+fn an_image_is_pushed_once_and_comes_back_the_same() {
+    let Some(registry) = Registry::start() else {
+        return;
+    };
+    let home = Home::with_image("busybox");
+    let id = home.run(&["images", "-q", "--no-trunc"]).success();
+    let name = registry.reference("team/app:1");
+    let _ = home.run(&["tag", "busybox", &name]).success();
+    let output = home.run(&["push", &name]).success();
+    let repository = registry.reference("team/app");
+    assert!(
+        output.starts_with(&format!("The push refers to repository [{repository}]\n")),
+        "{output}"
+    );
+    let digest = output.split("1: digest: ").nth(1).unwrap();
+    let digest = digest.split(' ').next().unwrap().to_owned();
+    // The second time nothing is left to be done, and all tags are sent.
+    let _ = home
+        .run(&["tag", "busybox", &registry.reference("team/app:2")])
+        .success();
+    let all = home.run(&["push", "--all-tags", &repository]).success();
+    for tag in ["1", "2"] {
+        assert!(
+            all.contains(&format!("{tag}: digest: {digest} size: ")),
+            "{all}"
+        );
+    }
+    assert_eq!(
+        home.run(&["image", "push", "-q", &name]).success(),
+        format!("{name}\n")
+    );
+    let other = Home::new();
+    let pulled = other.run(&["pull", &name]).success();
+    assert!(pulled.contains(&format!("Digest: {digest}")), "{pulled}");
+    assert_eq!(other.run(&["images", "-q", "--no-trunc"]).success(), id);
+    home.run(&["push", "-a", &name])
+        .fails_with(1, &["tag can't be used with --all-tags/-a"]);
+    home.run(&["push", &registry.reference("nothing")])
+        .fails_with(1, &["no such image"]);
+    assert_eq!(leftovers(&home), [""; 0]);
+}
+
+#[test]
+fn what_is_saved_is_loaded_elsewhere() {
+    let home = Home::with_image("busybox");
+    let id = home.run(&["images", "-q", "--no-trunc"]).success();
+    let folder = home.scratch().join("saved");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("saved.tar");
+    let path = file.to_string_lossy().into_owned();
+    let _ = home.run(&["tag", "busybox", "other:2"]).success();
+    let _ = home
+        .run(&["save", "-o", &path, "busybox", "other:2"])
+        .success();
+    let other = Home::new();
+    let loaded = other.run(&["load", "-q", "-i", &path]).success();
+    assert_eq!(
+        loaded,
+        "Loaded image: busybox:latest\nLoaded image: other:2\n"
+    );
+    let ids = other.run(&["images", "-q", "--no-trunc"]).success();
+    assert_eq!(ids, id);
+    // Nothing is left where it fails, and what was there stays.
+    let before = fs::read(&file).unwrap();
+    home.run(&["image", "save", "-o", &path, "nothing"])
+        .fails_with(1, &["no such image: nothing:latest"]);
+    assert!(fs::read(&file).unwrap() == before);
+    home.run(&["save", "-o", "/nowhere/x.tar", "busybox"])
+        .fails_with(1, &["/nowhere/x.tar", "No such file"]);
+    home.run(&["save", "-o", &path, "--platform", "linux/arm64", "busybox"])
+        .fails_with(1, &["is for linux/amd64, not for linux/arm64"]);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_root_file_system_becomes_an_image_with_a_history() {
+    let home = Home::new();
+    let root = home.scratch().join("root");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/motd"), "hello\n").unwrap();
+    let archive = home.scratch().join("root.tar.gz");
+    let mut tar = Command::new("tar");
+    tar.arg("-czf").arg(&archive).arg("-C").arg(&root).arg(".");
+    let _ = process::run(&mut tar).success();
+    let archive = archive.to_string_lossy().into_owned();
+    let id = home
+        .run(&[
+            "import",
+            "-m",
+            "made by hand",
+            "-c",
+            "CMD [\"/bin/app\"]",
+            "-c",
+            "ENV A=\"1 2\"",
+            &archive,
+            "mine:1",
+        ])
+        .success();
+    let text = home.run(&["image", "inspect", "mine:1"]).success();
+    let details: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(details[0]["Id"], id.trim());
+    assert_eq!(details[0]["Config"]["Cmd"][0], "/bin/app");
+    assert_eq!(details[0]["Config"]["Env"][0], "A=1 2");
+    assert_eq!(details[0]["Comment"], "made by hand");
+    let table = home.run(&["history", "mine:1"]).success();
+    assert!(table.starts_with("IMAGE"), "{table}");
+    assert!(table.contains("made by hand"), "{table}");
+    let line = home
+        .run(&["image", "history", "--format", "json", "mine:1"])
+        .success();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["ID"], id.trim().trim_start_matches("sha256:")[..12]);
+    home.run(&["import", "-c", "RUN true", &archive])
+        .fails_with(1, &["RUN is not a valid change command"]);
+    home.run(&["import", "/etc/passwd"])
+        .fails_with(1, &["not a sound tar archive"]);
+    assert_eq!(leftovers(&home), [""; 0]);
+}

@@ -282,3 +282,184 @@ fn a_stop_brings_its_signal_whatever_it_would_mean_to_the_client() {
     }
     home.assert_clean();
 }
+
+#[test]
+fn a_container_in_the_background_has_what_its_options_say() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let (shared, id_file) = (home.scratch().join("shared"), home.scratch().join("id"));
+    fs::create_dir(&shared).expect("a directory");
+    fs::write(shared.join("file"), "of the host\n").expect("a file");
+    let bind = format!("{}:/shared:ro", shared.display());
+    let script = "cat /shared/file; touch /shared/x 2>/dev/null || echo read-only; echo kept > /data/kept; df -k /dev/shm | tail -n 1; \
+                  cat /proc/sys/kernel/msgmax; id -G; while :; do sleep 1; done";
+    let options = [
+        "run",
+        "-d",
+        "--name",
+        "bg",
+        "-v",
+        &bind,
+        "--mount",
+        "type=volume,src=kept,dst=/data",
+        "--shm-size",
+        "1m",
+        "--sysctl",
+        "kernel.msgmax=4321",
+        "--group-add",
+        "4242",
+        "--pids-limit",
+        "50",
+        "--restart",
+        "on-failure:2",
+        "--health-cmd",
+        "test -e /shared/file",
+        "--health-interval",
+        "1s",
+        "--stop-signal",
+        "KILL",
+        "--cidfile",
+        &id_file.to_string_lossy(),
+        "--annotation",
+        "a=b",
+        "--label",
+        "c=d",
+        "--stop-timeout",
+        "7",
+    ];
+    let id = home
+        .run(&[&options[..], &["busybox", "sh", "-c", script]].concat())
+        .success();
+    assert_eq!(fs::read_to_string(&id_file).expect("the id"), id.trim());
+    home.run(&[
+        "run",
+        "--rm",
+        "--cidfile",
+        &id_file.to_string_lossy(),
+        "busybox",
+        "true",
+    ])
+    .fails_with(125, &["container id file"]);
+
+    let mut logs = home.start(&["logs", "--follow", "bg"]);
+    logs.wait_for("4242");
+    logs.signal(Signal::TERM);
+    let text = logs.finish().text();
+    assert!(text.starts_with("of the host\nread-only\n"), "{text}");
+    assert!(
+        text.contains(" 1024 ") && text.contains("\n4321\n"),
+        "{text}"
+    );
+    let seen = home.run(&["inspect", "bg"]).success();
+    let seen: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
+    let (config, host) = (&seen[0]["Config"], &seen[0]["HostConfig"]);
+    assert_eq!(host["RestartPolicy"]["MaximumRetryCount"], 2);
+    assert_eq!(
+        (&host["PidsLimit"], &host["Annotations"]["a"]),
+        (&50.into(), &"b".into())
+    );
+    assert_eq!(
+        (&config["StopTimeout"], &config["Labels"]["c"]),
+        (&7.into(), &"d".into())
+    );
+    assert_eq!(config["AttachStdout"], false);
+    let _ = home.run(&["rm", "--force", "bg"]).success();
+
+    // What another one mounts, and a volume that stays.
+    let made = home.run(&[
+        "create",
+        "--name",
+        "made",
+        "-v",
+        "kept:/data",
+        "busybox",
+        "cat",
+        "/data/kept",
+    ]);
+    assert_eq!(made.success().trim().len(), 64);
+    let from = [
+        "run",
+        "--rm",
+        "--volumes-from",
+        "made:ro",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /data/kept; touch /data/x",
+    ];
+    let output = home.run(&from);
+    assert_eq!(
+        (output.text().as_str(), output.code()),
+        ("kept\n", 1),
+        "{}",
+        output.stderr
+    );
+    let _ = home.run(&["rm", "made"]).success();
+    home.assert_clean();
+}
+
+#[test]
+fn what_a_microvm_cannot_have_is_refused_by_its_name() {
+    let home = Home::with_image("busybox");
+    for (option, value, words) in [
+        ("--pid", "host", ["PidMode", "kernel of its own"]),
+        ("--network", "host", ["NetworkMode", "kernel of its own"]),
+        (
+            "--device",
+            "/dev/fuse",
+            ["Devices", "no devices of the host"],
+        ),
+        ("--link", "other", ["Links", "name and alias"]),
+        ("--cpuset-cpus", "0", ["CpusetCpus", "--cpus"]),
+        ("--memory-swappiness", "10", ["MemorySwappiness", "no swap"]),
+        ("--log-driver", "syslog", ["LogConfig", "json-file"]),
+    ] {
+        let output = home.run(&["run", "--rm", option, value, "busybox", "true"]);
+        output.fails_with(125, &words);
+        let output = home.run(&["create", option, value, "busybox", "true"]);
+        output.fails_with(1, &words);
+    }
+    home.run(&["run", "-d", "-a", "stdout", "busybox", "true"])
+        .fails_with(125, &["--attach", "--detach"]);
+    home.assert_clean();
+}
+
+#[test]
+fn a_client_that_passes_no_signals_on_leaves_its_container_running() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let mut client = home.start(&[
+        "run",
+        "--rm",
+        "--name",
+        "it",
+        "--sig-proxy=false",
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; sleep 1000",
+    ]);
+    client.wait_for("up");
+    client.signal(Signal::INT);
+    assert_eq!(client.finish().code(), 130);
+    let listed = home.run(&["ps"]).success();
+    assert!(listed.contains("it") && listed.contains("Up "), "{listed}");
+    let _ = home.run(&["rm", "--force", "it"]).success();
+
+    // Whoever reads goes away, as with a pipe.
+    let hull = home.hull(&["run", "--rm", "busybox", "yes"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "{ \"$@\"; echo ended $? >&2; } | head -n 1", "sh"]);
+    shell.arg(hull.get_program()).args(hull.get_args());
+    for (name, value) in hull.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let output = hull_tests::run(&mut shell);
+    assert_eq!(output.text(), "y\n", "{}", output.stderr);
+    assert!(output.stderr.contains("ended 141"), "{}", output.stderr);
+    home.assert_clean();
+}

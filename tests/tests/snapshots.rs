@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
 
-use hull_tests::{Home, PATIENCE, Running, kvm};
+use hull_tests::{Home, Running, kvm};
+use serde_json::Value;
 
 /// Counts in memory, in a file, and with a server on loopback; and says who it is.
 const COUNTS: &str = "nc -ll -p 7 -e cat & until echo | nc 127.0.0.1 7 >/dev/null 2>&1; do :; done; i=0; while :; do
@@ -45,19 +45,13 @@ fn counts(text: &str) -> Vec<Count> {
     counts
 }
 
-/// Waits for so many lines in the output of a container in the background.
-fn background(home: &Home, id: &str, lines: usize) -> Vec<Count> {
-    let file = home.root().join("containers").join(id).join("output.log");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let counts = counts(&fs::read_to_string(&file).unwrap_or_default());
-        if counts.len() >= lines {
-            return counts;
-        }
-        assert!(Instant::now() < deadline, "{counts:?}");
-        // A file tells nobody that it grows.
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Waits until a container in the background goes on, beyond what it has said before; all that it has said.
+fn background(home: &Home, id: &str) -> Vec<Count> {
+    let mut following = home.start(&["logs", "--follow", "--tail", "1", id]);
+    following.wait_for("boot=");
+    following.wait_for("\ni=");
+    drop(following);
+    counts(&home.run(&["logs", id]).success())
 }
 
 fn counting(home: &Home, args: &[&str]) -> Running {
@@ -75,16 +69,22 @@ fn forks_go_on_with_memory_processes_and_disk_under_names_of_their_own() {
         return;
     }
     let home = Home::with_image("busybox");
-    let mut parent = counting(&home, &["--rm"]);
+    let mut parent = counting(
+        &home,
+        &["--rm", "--label", "kind=counter", "-v", "notes:/notes"],
+    );
     let forked = home
         .run(&["fork", "parent", "-n", "10", "--rm", "--format", "json"])
         .success();
-    let forked: serde_json::Value = serde_json::from_str(&forked).unwrap();
+    let forked: Value = serde_json::from_str(&forked).unwrap();
     println!(
         "the parent stood still for {} ms",
         forked["parent_stood_still_ms"]
     );
-    let children: Vec<String> = serde_json::from_value(forked["children"].clone()).unwrap();
+    let children = forked["children"].as_array().unwrap().iter();
+    let children: Vec<String> = children
+        .map(|child| child["id"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(children.len(), 10);
     // One after the other, for where guest kernels are emulated a dozen of them keep two CPUs busy with their timers alone.
     for child in &children {
@@ -95,7 +95,7 @@ fn forks_go_on_with_memory_processes_and_disk_under_names_of_their_own() {
     let mut seen = BTreeSet::new();
     for child in &children {
         let _ = home.run(&["unpause", child]).success();
-        let counts = background(&home, child, 2);
+        let counts = background(&home, child);
         let last = counts.last().unwrap();
         assert_eq!(last.host, child[..12], "{counts:?}");
         assert!(seen.insert(last.boot.clone()), "{counts:?}");
@@ -103,13 +103,23 @@ fn forks_go_on_with_memory_processes_and_disk_under_names_of_their_own() {
             let _ = home.run(&["rm", "-f", child]).success();
         }
     }
+    // It has what its parent has: they write the same volume.
+    let first = children[0].as_str();
+    let labelled = home.run(&["ps", "-q", "--no-trunc", "--filter", "label=kind=counter"]);
+    assert!(labelled.success().contains(first));
+    let note = ["exec", first, "sh", "-c", "echo from a child > /notes/note"];
+    let _ = home.run(&note).success();
+    let read = home
+        .run(&["exec", "parent", "cat", "/notes/note"])
+        .success();
+    assert_eq!(read, "from a child\n");
     // A child can have children.
     let grandchild = home
-        .run(&["fork", &children[0], "--rm", "--name", "grandchild"])
+        .run(&["fork", first, "--rm", "--name", "grandchild"])
         .success();
-    let seen_by_it = background(&home, grandchild.trim(), 2);
+    let seen_by_it = background(&home, grandchild.trim());
     assert!(seen.insert(seen_by_it.last().unwrap().boot.clone()));
-    for child in [children[0].as_str(), "grandchild"] {
+    for child in [first, "grandchild"] {
         let _ = home.run(&["rm", "-f", child]).success();
     }
 
@@ -125,6 +135,7 @@ fn forks_go_on_with_memory_processes_and_disk_under_names_of_their_own() {
     );
     assert!(!seen.contains(&own.boot));
     assert_eq!(home.run(&["snapshot", "ls", "-q"]).success(), "");
+    let _ = home.run(&["volume", "rm", "notes"]).success();
     home.assert_clean();
 }
 
@@ -179,7 +190,7 @@ fn a_suspended_container_goes_on_where_it_was_and_is_the_same() {
         return;
     }
     let home = Home::with_image("busybox");
-    let parent = counting(&home, &[]);
+    let parent = counting(&home, &["--rm"]);
     let _ = home.run(&["pause", "parent"]).success();
     home.run(&["pause", "parent"])
         .fails_with(1, &["already paused"]);
@@ -206,10 +217,15 @@ fn a_suspended_container_goes_on_where_it_was_and_is_the_same() {
     assert_eq!(after[0].number, own.number + 1, "{before:?} {after:?}");
     assert_eq!((&after[0].host, &after[0].boot), (&own.host, &own.boot));
 
+    // It is not over, so that it does not go; whoever starts it goes on with it.
+    let _ = home.run(&["start", "parent"]).success();
+    let later = background(&home, "parent");
+    assert!(later.last().unwrap().number > after.last().unwrap().number);
+    let _ = home.run(&["suspend", "parent"]).success();
     let _ = home.run(&["resume", "-d", "parent"]).success();
-    let id = home.run(&["ps", "-q", "--no-trunc"]).success();
-    let later = background(&home, id.trim(), 1);
-    assert_eq!(later[0].number, after.last().unwrap().number + 1);
+    let last = background(&home, "parent");
+    assert!(last.last().unwrap().number > later.last().unwrap().number);
+    assert_eq!(last.last().unwrap().boot, own.boot);
     let _ = home.run(&["suspend", "parent"]).success();
     let _ = home.run(&["rm", "parent"]).success();
     home.assert_clean();

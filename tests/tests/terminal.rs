@@ -156,3 +156,29 @@ fn a_boot_can_be_put_into_the_background_and_back() {
     assert!(terminal.is_cooked());
     home.assert_clean();
 }
+
+#[test]
+fn the_keys_for_that_leave_a_program_that_goes_on() {
+    if !kvm() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let script = "echo u''p; while read line; do echo got $line; done";
+    for (keys, typed) in [(None, "\u{10}\u{11}"), (Some("ctrl-x,q"), "\u{18}q")] {
+        let mut args = vec!["run", "-it", "--rm", "--name", "it"];
+        args.extend(keys.iter().flat_map(|keys| ["--detach-keys", keys]));
+        args.extend(["busybox", "sh", "-c", script]);
+        let mut terminal = Terminal::start(&mut home.hull(&args), 24, 80);
+        terminal.wait_for("up");
+        // The first of the keys alone is the program's.
+        terminal.type_text("a\u{10}b\n");
+        terminal.wait_for("got a\u{10}b");
+        terminal.type_text(typed);
+        assert_eq!(terminal.finish(), 0, "{}", terminal.text());
+        assert!(terminal.is_cooked());
+        let listed = home.run(&["ps"]).success();
+        assert!(listed.contains("it") && listed.contains("Up "), "{listed}");
+        let _ = home.run(&["rm", "--force", "it"]).success();
+    }
+    home.assert_clean();
+}

@@ -88,6 +88,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub module: Option<String>,
 
+    /// Memory that the microVM will have, in MiB, where that is known before anything else of it: what /snapshot/load needs for as much is
+    /// made ahead then, and any other size still works
+    #[arg(long, value_name = "MIB")]
+    pub expect_mem: Option<u64>,
+
     /// Filter no system calls
     #[arg(long, conflicts_with = "seccomp_level")]
     pub no_seccomp: bool,
@@ -131,6 +136,10 @@ pub struct Args {
     /// Write figures to this file, a line of JSON each time: when asked to, every minute, and at the end
     #[arg(long, value_name = "FILE")]
     pub metrics_path: Option<HostPath>,
+
+    /// Write them when asked to and at the end only, not every minute
+    #[arg(long)]
+    pub metrics_at_end: bool,
 }
 
 /// What the program does besides.

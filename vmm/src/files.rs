@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hull_devices::vsock::Connector;
 use hull_vm_api::config::HostPath;
 use hull_vm_api::tap::TapError;
 use serde::{Deserialize, Serialize};
 
-use crate::keeper::ask::{Ask, Refusal, ask, demand};
+use crate::keeper::ask::{Ask, MOST, Refusal, ask, ask_all, demand};
 use crate::sandbox::Confinement;
 use crate::socket::{SocketError, SocketUse};
 
@@ -103,15 +103,21 @@ pub enum Access {
 #[derive(Debug, Clone)]
 pub struct Files {
     socket: Arc<Mutex<OwnedFd>>,
+    /// What was asked for before it is needed, with its answers.
+    ahead: Arc<Mutex<Vec<(Ask, Given)>>>,
     confinement: Confinement,
 }
 
+type Given = Result<Option<OwnedFd>, Refusal>;
+
 impl Files {
-    /// Asks over this socket, whose packets arrive whole.
+    /// Asks over this socket, whose packets arrive whole; `kvm` is there for whoever asks first.
     #[must_use]
-    pub(crate) fn new(socket: OwnedFd, confinement: Confinement) -> Self {
+    pub(crate) fn new(socket: OwnedFd, confinement: Confinement, kvm: Option<OwnedFd>) -> Self {
+        let ahead = kvm.map(|kvm| (Ask::Kvm, Ok(Some(kvm))));
         Self {
             socket: Arc::new(Mutex::new(socket)),
+            ahead: Arc::new(Mutex::new(ahead.into_iter().collect())),
             confinement,
         }
     }
@@ -190,6 +196,29 @@ impl Files {
     pub(crate) fn publish(&self) -> io::Result<()> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let done = demand(socket.as_fd(), &Ask::Publish);
+        done.map(drop).map_err(Refusal::into_io)
+    }
+
+    /// A new file for a working set, which takes the place of what is at this path once [`Files::publish_working_set`] was called.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn working_set(
+        &self,
+        what: &'static str,
+        path: &HostPath,
+    ) -> Result<File, FileError> {
+        let file = self.ask(&Ask::WorkingSet(path.clone()));
+        file.map(File::from).map_err(explain(what, path))
+    }
+
+    /// The working set is whole.
+    ///
+    /// # Errors
+    /// Why it is not in its place.
+    pub(crate) fn publish_working_set(&self) -> io::Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = demand(socket.as_fd(), &Ask::PublishWorkingSet);
         done.map(drop).map_err(Refusal::into_io)
     }
 
@@ -288,7 +317,39 @@ impl Files {
         Box::new(self.clone())
     }
 
+    /// Asks for all of these at once, since each question by itself waits for the keeper. They are given to whoever asks for them next, until
+    /// [`Files::forget_ahead`].
+    pub(crate) fn ask_ahead(&self, questions: Vec<Ask>) {
+        let mut answered = Vec::new();
+        {
+            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+            for some in questions.chunks(MOST) {
+                let wanted: Vec<_> = some.iter().collect();
+                // What has no answer is asked for when it is needed, and has its error then.
+                let answers = ask_all(socket.as_fd(), &wanted).unwrap_or_default();
+                answered.extend(some.iter().cloned().zip(answers));
+            }
+        }
+        self.ahead().extend(answered);
+    }
+
+    /// Lets go of what was asked for ahead and never needed.
+    pub(crate) fn forget_ahead(&self) {
+        self.ahead().clear();
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Vec<(Ask, Given)>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ask(&self, question: &Ask) -> Result<OwnedFd, Refusal> {
+        let mut ahead = self.ahead();
+        let found = ahead.iter().position(|(asked, _)| asked == question);
+        let answered = found.map(|at| ahead.swap_remove(at).1);
+        drop(ahead);
+        if let Some(answer) = answered {
+            return answer?.ok_or(Refusal::Host(libc::EPROTO));
+        }
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         ask(socket.as_fd(), question)
     }

@@ -20,6 +20,7 @@ use crate::lost_memory;
 use crate::machine::Machine;
 use crate::metrics::Figures;
 use crate::outside::Wish;
+use crate::ready::Ready;
 use crate::sandbox::{Confinement, Sandbox, seccomp};
 use crate::snapshot::load::{LoadError, Restored};
 use crate::timeline::Timeline;
@@ -45,13 +46,16 @@ fn serve(
         Ok(confinement) => confinement,
         Err(error) => return end(keeper, Ended::Failed(Failure::from(&error))),
     };
-    let files = Files::new(ends.asks, confinement.clone());
+    let files = Files::new(ends.asks, confinement.clone(), ends.kvm);
     loop {
+        // What was made for a machine that did not start went with that.
+        let ready = Ready::make(&files, args.expect_mem, &timeline);
         match keeper.await_message()? {
             Order::Start(start) => {
                 let began = Instant::now();
                 let host = (&files, &confinement);
-                let ordered = order(args, *start, host, &timeline, &mut keeper);
+                let ordered = order(args, *start, host, (&timeline, ready), &mut keeper);
+                files.forget_ahead();
                 match ordered {
                     Ok((machine, plan)) => {
                         let started = machine.start(plan.draft, plan.metadata, &confinement);
@@ -155,7 +159,7 @@ fn order(
     args: &Args,
     start: Start,
     (files, confinement): (&Files, &Confinement),
-    timeline: &Arc<Timeline>,
+    (timeline, ready): (&Arc<Timeline>, Option<Ready>),
     keeper: &mut Channel,
 ) -> Result<(Machine, Plan), NotMade> {
     if let Origin::Boot(config) = &start.origin
@@ -184,13 +188,14 @@ fn order(
     let restored = matches!(start.origin, Origin::Snapshot(_));
     let (machine, draft, runs) = match start.origin {
         Origin::Boot(config) => {
-            let machine = Machine::new(&config, &metadata, files, timeline)?;
+            let machine = Machine::new(&config, &metadata, (files, timeline), ready)?;
             (machine, start.draft, false)
         }
         Origin::Snapshot(load) => {
             let restored = Restored::read(&load, &start.draft, files).map_err(StartError::from)?;
             agree(&restored.draft, keeper)?;
-            let machine = Machine::restore(&restored, &metadata, files, timeline)?;
+            restored.ask_ahead(files);
+            let machine = Machine::restore(&restored, &metadata, (files, timeline), ready)?;
             (machine, restored.draft, load.resume_vm)
         }
     };

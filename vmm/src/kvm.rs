@@ -146,18 +146,23 @@ pub(crate) fn take(
     Ok(kvm)
 }
 
+/// Checks that a machine can have so many vCPUs.
+///
+/// # Errors
+/// If that is more than KVM takes.
+pub(crate) fn check_vcpus(kvm: &Kvm, wanted: usize) -> Result<(), KvmError> {
+    let most = kvm.get_max_vcpus();
+    match wanted > most {
+        true => Err(KvmError::Vcpus { wanted, most }),
+        false => Ok(()),
+    }
+}
+
 /// Makes a virtual machine with interrupt controllers and timer, but no memory and no vCPUs.
 ///
 /// # Errors
 /// What KVM refused.
-pub fn create_vm(kvm: &Kvm, vcpus: usize) -> Result<VmFd, KvmError> {
-    let most = kvm.get_max_vcpus();
-    if vcpus > most {
-        return Err(KvmError::Vcpus {
-            wanted: vcpus,
-            most,
-        });
-    }
+pub fn create_vm(kvm: &Kvm) -> Result<VmFd, KvmError> {
     let vm = create_uninterrupted(kvm).map_err(KvmError::step("create a virtual machine"))?;
     vm.set_identity_map_address(layout::KVM_IDENTITY_MAP.0)
         .map_err(KvmError::step("place its identity map"))?;

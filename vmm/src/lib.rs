@@ -33,6 +33,7 @@ mod outside;
 mod power_button;
 pub mod probe;
 mod program;
+mod ready;
 mod relay;
 mod restarts;
 mod run;

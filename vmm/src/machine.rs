@@ -6,10 +6,8 @@ use std::time::Duration;
 use hull_arch::{Topology, boot, layout};
 use hull_devices::GuestMemory;
 use hull_devices::serial::SerialState;
-use hull_vm_api::config::cpu::KvmCapability;
-use hull_vm_api::config::{self, BootSource, MachineConfig, Reboot};
+use hull_vm_api::config::{self, BootSource, Reboot};
 use hull_vm_api::{Draft, Metadata, VmConfig};
-use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -23,12 +21,13 @@ use crate::error::StartError;
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::images::Images;
-use crate::kvm::{self, KvmError};
-use crate::legacy::{ButtonLine, I8042, IrqLine, PanicPort, SleepRegister};
+use crate::kvm;
+use crate::legacy::{ButtonLine, I8042, IrqLine, PanicPort, Renewal, SleepRegister};
 use crate::memory;
 use crate::metrics::exits::Exits;
 use crate::power_button::PowerButton;
 use crate::probe;
+use crate::ready::Ready;
 use crate::running::Running;
 use crate::sandbox::Confinement;
 use crate::sandbox::seccomp::Kind;
@@ -56,7 +55,7 @@ pub(crate) struct Machine {
     memory: GuestMemory,
     /// The snapshot that its memory comes from.
     origin: Option<MemoryLabel>,
-    /// What it was booted with, unless it comes from a snapshot.
+    /// What it boots with when its guest reboots. Of a snapshot's only if that is to happen.
     boot: Option<Boot>,
     /// It stands still until it is resumed.
     paused: bool,
@@ -72,10 +71,23 @@ pub(crate) struct Boot {
     pub(crate) serial: Option<config::Serial>,
 }
 
+impl Boot {
+    /// What a restored machine boots with when its guest reboots, which is there: it is found out now, and not then.
+    fn of(draft: &Draft, files: &Files) -> Result<Option<Self>, StartError> {
+        let Some(source) = &draft.boot_source else {
+            return Ok(None);
+        };
+        Images::open(source, files)?;
+        Ok(Some(Self {
+            source: source.clone(),
+            serial: draft.serial.clone(),
+        }))
+    }
+}
+
 /// A machine without vCPUs, and without what a guest reaches by ports.
 struct Frame {
-    kvm: Kvm,
-    vm: Arc<VmFd>,
+    ready: Ready,
     virtio: Virtio,
     memory: GuestMemory,
 }
@@ -84,28 +96,31 @@ struct Frame {
 type Outside<'a> = (&'a Files, &'a Arc<Timeline>);
 
 impl Machine {
-    /// Makes a machine from its configuration.
+    /// Makes a machine from its configuration, of what is ready if it suits.
     ///
     /// # Errors
     /// Why there is none.
     pub(crate) fn new(
         config: &VmConfig,
         metadata: &Metadata,
-        files: &Files,
-        timeline: &Arc<Timeline>,
+        (files, timeline): Outside<'_>,
+        ready: Option<Ready>,
     ) -> Result<Self, StartError> {
         let machine = &config.machine_config;
         let affinity = affinity::sets(&machine.cpu_affinity)?;
         let images = Images::open(&config.boot_source, files)?;
         let cpus = Wanted::read(config, files)?;
-        let (kvm, vm) = create_vm(cpus.capabilities(), machine, (files, timeline))?;
+        let wanted = (cpus.capabilities(), machine.vcpu_count);
+        let mut ready = Ready::take(ready, wanted, files, timeline)?;
+        ready.without_memory()?;
         let ram = Ram {
             memory: memory::map(machine)?,
             origin: RamOrigin::New,
         };
+        memory::register(&ready.vm, &ram.memory, machine.track_dirty_pages)?;
         let draft = Draft::from(config.clone());
         let host = (files, timeline);
-        let frame = Frame::new(&draft, metadata, host, (kvm, vm), &ram, None)?;
+        let mut frame = Frame::new(&draft, metadata, host, ready, &ram, None)?;
         let slots = frame.virtio.slots();
         let topology = Topology::new(machine.vcpu_count, machine.smt);
         let pc = boot::Machine {
@@ -114,11 +129,12 @@ impl Machine {
             initrd: None,
             devices: &slots,
             serial: config.serial.is_some(),
-            seed: seed()?,
+            seed: random()?,
+            generation: random()?,
         };
         let entry = images.load(&ram.memory, &command_line(config, &slots)?, pc)?;
         timeline.mark(Stage::KernelLoaded);
-        let vcpus = cpu::create(&frame.kvm, &frame.vm, topology, &entry, &cpus)?;
+        let vcpus = cpu::create(&mut frame.ready, topology, &entry, &cpus)?;
         let machine = frame.complete(&draft, host, (vcpus, affinity), None)?;
         let boot = Boot {
             source: config.boot_source.clone(),
@@ -130,7 +146,7 @@ impl Machine {
         })
     }
 
-    /// Makes a machine as it was saved. Its vCPUs wait, and its devices are paused.
+    /// Makes a machine as it was saved, of what is ready if it suits. Its vCPUs wait, and its devices are paused.
     ///
     /// KVM gets its state from the inside out: memory, into which all else points; the devices, which KVM then knows; vCPUs; what they
     /// share, as [`crate::snapshot::format::v1::BoardState::restore`] explains; and last the lines of devices that may have something to tell.
@@ -140,8 +156,8 @@ impl Machine {
     pub(crate) fn restore(
         restored: &Restored,
         metadata: &Metadata,
-        files: &Files,
-        timeline: &Arc<Timeline>,
+        host: Outside<'_>,
+        ready: Option<Ready>,
     ) -> Result<Self, StartError> {
         let Restored {
             draft,
@@ -151,38 +167,53 @@ impl Machine {
         } = restored;
         let machine = &draft.machine_config;
         let affinity = affinity::sets(&machine.cpu_affinity)?;
-        let host = (files, timeline);
-        let (kvm, vm) = create_vm(&[], machine, host)?;
+        let boot = Boot::of(draft, host.0)?;
+        let mut ready = Ready::take(ready, (&[], machine.vcpu_count), host.0, host.1)?;
+        let has_suiting = ready
+            .memory
+            .as_ref()
+            .is_some_and(|place| place.suits(machine));
+        let place = match origin {
+            Origin::File(..) if has_suiting => ready.memory.take(),
+            _ => None,
+        };
+        let has_place = place.is_some();
+        ready.without_memory()?;
         let ram = match origin {
-            Origin::File(backing) => {
-                let (memory, end) = snapshot::memory::map(machine, backing)?;
+            Origin::File(backing, set) => {
+                let (memory, end) = snapshot::memory::map(machine, backing, place)?;
                 Ram {
                     memory,
-                    origin: RamOrigin::File(backing.clone(), end),
+                    origin: RamOrigin::File(backing.clone(), end, set.clone()),
                 }
             }
+            Origin::Recorded(recording) => Ram {
+                memory: memory::map(machine)?,
+                origin: RamOrigin::Recorded(recording),
+            },
             Origin::Process(handler) => Ram {
                 memory: memory::map(machine)?,
                 origin: RamOrigin::Process(handler),
             },
         };
+        if !has_place {
+            memory::register(&ready.vm, &ram.memory, machine.track_dirty_pages)?;
+        }
         let devices = Some(&snapshot.devices[..]);
-        let frame = Frame::new(draft, metadata, host, (kvm, vm), &ram, devices)?;
+        let mut frame = Frame::new(draft, metadata, host, ready, &ram, devices)?;
+        check_host(&frame.ready, snapshot)?;
         let topology = Topology::new(machine.vcpu_count, machine.smt);
         let mut vcpus = Vec::new();
         for (index, state) in (0..).zip(&snapshot.vcpus) {
-            let vcpu = frame.vm.create_vcpu(topology.apic_id(index).into());
-            let vcpu = vcpu.map_err(KvmError::step("create a vCPU"))?;
-            if index == 0 {
-                check_host(&frame.kvm, &vcpu, snapshot)?;
-            }
+            let vcpu = frame.ready.vcpu(topology, index)?;
             state.restore(&vcpu, index).map_err(LoadError::from)?;
             vcpus.push(vcpu);
         }
-        let has_pit = kvm::has_pit(&frame.kvm);
-        let board = snapshot.board.restore(&frame.vm, has_pit, *with_time);
+        let has_pit = kvm::has_pit(&frame.ready.kvm);
+        let board = snapshot.board.restore(&frame.ready.vm, has_pit, *with_time);
         board.map_err(LoadError::from)?;
-        frame.complete(draft, host, (vcpus, affinity), Some(snapshot))
+        let machine = frame.complete(draft, host, (vcpus, affinity), Some(snapshot))?;
+        Ok(Self { boot, ..machine })
     }
 
     /// Starts the vCPUs, and gives up what it takes to start them, unless they may have to be started again. What the machine is and what its guest can ask for goes with it.
@@ -250,16 +281,13 @@ impl Frame {
         draft: &Draft,
         metadata: &Metadata,
         host: Outside<'_>,
-        (kvm, vm): (Kvm, Arc<VmFd>),
+        ready: Ready,
         ram: &Ram<'_>,
         saved: Option<&[Device]>,
     ) -> Result<Self, StartError> {
-        let track = draft.machine_config.track_dirty_pages;
-        memory::register(&vm, &ram.memory, track)?;
-        let (virtio, memory) = Virtio::new(draft, metadata, host, (&vm, ram), saved)?;
+        let (virtio, memory) = Virtio::new(draft, metadata, host, (&ready.vm, ram), saved)?;
         Ok(Self {
-            kvm,
-            vm,
+            ready,
             virtio,
             memory,
         })
@@ -274,8 +302,7 @@ impl Frame {
         saved: Option<&Snapshot>,
     ) -> Result<Machine, StartError> {
         let Self {
-            kvm,
-            vm,
+            ready: Ready { kvm, vm, .. },
             virtio,
             memory,
         } = self;
@@ -289,6 +316,15 @@ impl Frame {
         }
         let line = ButtonLine::connect(vm.clone());
         let line = line.map_err(StartError::host("the power button's interrupt line"))?;
+        let mut slots = virtio.slots().into_iter();
+        let has_line = slots.all(|slot| slot.gsi != layout::GENERATION_GSI);
+        let mut renewal = match saved {
+            Some(_) => {
+                let renewal = Renewal::new(&vm, random()?, has_line);
+                Some(renewal.map_err(StartError::host("the line of a new generation"))?)
+            }
+            None => None,
+        };
         let button = PowerButton::new(line, keyboard.clone(), virtio.dialer());
         let button = button.map_err(StartError::host("an eventfd"))?;
         let mut mmio = Bus::default();
@@ -308,7 +344,9 @@ impl Frame {
                 .zip(vcpus)
                 .map(|(index, fd)| {
                     let cpus = affinity.get(usize::from(index)).cloned();
-                    Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus)
+                    let vcpu = Vcpu::new(index, fd, shared.clone(), memory.clone()).on(cpus);
+                    // The first has it.
+                    vcpu.renewing(renewal.take())
                 })
                 .collect(),
             button,
@@ -326,31 +364,15 @@ impl Frame {
     }
 }
 
-/// A virtual machine of KVM's.
-fn create_vm(
-    capabilities: &[KvmCapability],
-    machine: &MachineConfig,
-    (files, timeline): Outside<'_>,
-) -> Result<(Kvm, Arc<VmFd>), StartError> {
-    let kvm = kvm::take(files.kvm(), capabilities)?;
-    let vm = Arc::new(kvm::create_vm(&kvm, machine.vcpu_count.into())?);
-    timeline.mark(Stage::KvmReady);
-    Ok((kvm, vm))
-}
-
 /// Whether the guest finds here what it has seen of its processor: this KVM's vCPUs have what it supports and, where what is hidden from
 /// them is not, more than that.
-fn check_host(kvm: &Kvm, vcpu: &VcpuFd, snapshot: &Snapshot) -> Result<(), StartError> {
-    let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
-    let supported = supported.map_err(KvmError::step("tell its CPUID"))?;
-    let set = vcpu.set_cpuid2(&supported);
-    set.map_err(KvmError::step("set CPUID"))?;
-    let had = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES);
-    let had = had.map_err(KvmError::step("tell a vCPU's CPUID"))?;
-    let masks_hold = || probe::masks_hold(kvm, &supported);
+fn check_host(ready: &Ready, snapshot: &Snapshot) -> Result<(), StartError> {
+    let masks_hold = || probe::masks_hold(&ready.kvm, &ready.supported);
     let guest = snapshot.vcpus.first().map(|vcpu| &vcpu.cpuid[..]);
     let guest = guest.unwrap_or_default();
-    let fits = snapshot.host.check(&Host::here(), guest, &had, masks_hold);
+    let fits = snapshot
+        .host
+        .check(&Host::here(), guest, &ready.had, masks_hold);
     fits.map_err(LoadError::from)?;
     Ok(())
 }
@@ -391,11 +413,11 @@ fn serial(
     Serial::new(serial, files, line, state).map(Some)
 }
 
-/// Random bytes of the host for the guest's own generator.
-fn seed() -> Result<[u8; 32], StartError> {
-    let mut seed = [0; 32];
+/// Random bytes of the host for the guest.
+fn random<const COUNT: usize>() -> Result<[u8; COUNT], StartError> {
+    let mut bytes = [0; COUNT];
     // The kernel gives so few bytes in one piece.
-    getrandom(&mut seed, GetRandomFlags::empty())
+    getrandom(&mut bytes, GetRandomFlags::empty())
         .map_err(StartError::host("random bytes for the guest"))?;
-    Ok(seed)
+    Ok(bytes)
 }

@@ -20,7 +20,7 @@ use crate::inside;
 use crate::keeper::channel::Channel;
 use crate::keeper::child::{self, Child, Ends, Side};
 use crate::keeper::message::Ended;
-use crate::keeper::opening::Opener;
+use crate::keeper::opening::{self, Opener};
 use crate::keeper::{Api, Broker, Keeper, Plan};
 use crate::log;
 use crate::memory;
@@ -141,7 +141,9 @@ fn split(args: &Args) -> Result<Half, StartError> {
     let signals = Signals::collect().map_err(StartError::host("to collect signals"))?;
     let sandbox = Sandbox::choose(args);
     let cgroups = sandbox.prepare(&args.id);
-    let side = child::split(sandbox.namespaces(), cgroups.unified());
+    // Why it is not there is found out when somebody wants a machine.
+    let kvm = opening::kvm().ok();
+    let side = child::split(sandbox.namespaces(), cgroups.unified(), kvm);
     match side.map_err(|error| sandbox.refused(error))? {
         Side::Keeper(child, ends) => Ok(Half::Keeper(Kept {
             signals,
@@ -221,6 +223,7 @@ fn keep(args: &Args, timeline: &Arc<Timeline>, kept: Kept) -> Result<Ended, Star
         cgroups,
         filter: args.filter(),
         kernel_args: kernel_args(args)?,
+        forgets: None,
     };
     keeper.keep(plan)
 }
@@ -362,6 +365,9 @@ fn metrics(
             emit_id,
             ..Metrics::new(path.clone())
         });
+    }
+    if let (Some(settings), true) = (&mut settings, args.metrics_at_end) {
+        settings.interval_s = 0;
     }
     let Some(settings) = settings else {
         return Ok(None);

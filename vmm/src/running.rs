@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use hull_devices::GuestMemory;
@@ -36,6 +36,9 @@ use crate::virtio::Virtio;
 
 /// Events that the loop takes in one turn.
 const EVENTS: usize = 32;
+
+/// How long the end of a machine may take until its working set is written.
+const PATIENCE_AT_END: Duration = Duration::from_secs(5);
 
 /// What the event loop runs.
 type Loop = EventManager<Box<dyn MutEventSubscriber>>;
@@ -83,8 +86,7 @@ impl Running {
             let end = self.look_into(end);
             let reset = matches!(end.cause, ExitCause::Reboot | ExitCause::TripleFault);
             let again = self.config.machine_config.reboot == Reboot::Restart;
-            // One that was restored has nothing to boot.
-            if !reset || !again || self.boot.is_none() {
+            if !reset || !again {
                 return self.finish(end, host);
             }
             let Some(number) = restarts.next(Instant::now()) else {
@@ -124,7 +126,13 @@ impl Running {
                 }
                 return Ok(end.clone());
             }
-            let due = host.figures.due().into_iter().chain(self.later.due()).min();
+            let recorded = self.virtio.recorder().and_then(|recorder| recorder.due());
+            if recorded.is_some_and(|due| due.is_zero()) {
+                self.end_recording(Duration::ZERO);
+                continue;
+            }
+            let due = host.figures.due().into_iter();
+            let due = due.chain(self.later.due()).chain(recorded).min();
             let due = due.and_then(|due| i32::try_from(due.as_millis().saturating_add(1)).ok());
             events.run_with_timeout(due.unwrap_or(-1))?;
             if host.figures.due().is_some_and(|due| due.is_zero()) {
@@ -170,14 +178,14 @@ impl Running {
     fn restart(self, host: &Host) -> Result<Self, StartError> {
         let (config, metadata) = (self.config.clone(), self.metadata.clone());
         let timeline = self.shared.timeline.clone();
-        // Only what comes from a snapshot has none.
+        // What comes from a snapshot has one if it is to be started again.
         let boot = self.boot.clone().ok_or(StartError::NoConfig)?;
         self.take_apart().then_some(()).ok_or(StartError::Stuck)?;
         let whole = VmConfig {
             serial: boot.serial,
             ..config.clone().map_boot_source(|_| boot.source)
         };
-        let machine = Machine::new(&whole, &metadata, &host.files, &timeline)?;
+        let machine = Machine::new(&whole, &metadata, (&host.files, &timeline), None)?;
         machine.start(config, metadata, host.files.confinement())
     }
 
@@ -192,12 +200,20 @@ impl Running {
     }
 
     /// Takes the machine apart for the last time.
-    fn finish(self, end: End, host: &mut Host) -> Result<End, StartError> {
+    fn finish(mut self, end: End, host: &mut Host) -> Result<End, StartError> {
         let exits = self.shared.counters.clone();
+        self.end_recording(PATIENCE_AT_END);
         self.take_apart();
         metrics::log(&exits);
         host.figures.write_last(end.cause);
         Ok(end)
+    }
+
+    /// Ends the recording of a working set, if there is one, and waits so long until it is written.
+    pub(crate) fn end_recording(&mut self, patience: Duration) {
+        if let Some(recorder) = self.virtio.recorder() {
+            recorder.end(&self.errands, patience);
+        }
     }
 
     /// All who count something of the machine.

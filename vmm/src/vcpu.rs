@@ -21,6 +21,7 @@ use crate::bus::Bus;
 use crate::ending::Ending;
 use crate::error::with_sources;
 use crate::gate::{Gate, Passage};
+use crate::legacy::Renewal;
 use crate::metrics::exits::{Exit, Exits};
 use crate::sandbox::Confinement;
 use crate::sandbox::seccomp::Kind;
@@ -62,6 +63,8 @@ pub(crate) struct Vcpu {
     cpus: Option<CpuSet>,
     /// KVM has nothing to finish before the guest's next instruction.
     settled: bool,
+    /// What its guest is to be told before it goes on.
+    renewal: Option<Renewal>,
 }
 
 impl Vcpu {
@@ -75,7 +78,15 @@ impl Vcpu {
             memory,
             cpus: None,
             settled: true,
+            renewal: None,
         }
+    }
+
+    /// The same, which tells the guest first that it went on in another machine.
+    #[must_use]
+    pub(crate) fn renewing(mut self, renewal: Option<Renewal>) -> Self {
+        self.renewal = renewal;
+        self
     }
 
     /// The same on these CPUs of the host.
@@ -157,6 +168,9 @@ impl Vcpu {
             } else if !self.may_enter() {
                 return;
             } else if std::mem::take(&mut first) {
+                if let Some(renewal) = self.renewal.take() {
+                    renewal.carry_out(&self.memory);
+                }
                 self.shared.timeline.mark(Stage::FirstEntry);
             }
             let Shared {

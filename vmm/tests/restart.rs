@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 
 use common::guest::Code;
 use common::{Configured, Vm, fifo, no_kvm};
-use hull_vm_api::config::{DriveUpdate, HostPath};
-use hull_vm_api::request::Action;
+use hull_vm_api::config::{BootSource, DriveUpdate, HostPath, Serial};
+use hull_vm_api::request::{Action, SnapshotCreate, SnapshotLoad, SnapshotType};
 use hull_vm_api::{ExitCause, Stage};
 use serde_json::{Value, json};
 
@@ -129,6 +129,87 @@ fn what_goes_without_saying_is_there_after_a_reboot_as_well() {
     assert_eq!(ended.cause(), ExitCause::Reboot, "{ended:?}");
     assert_eq!(ended.stdout, "booted\n".repeat(6));
     vm.assert_clean();
+}
+
+#[test]
+fn a_restored_guest_that_reboots_boots_what_its_snapshot_names() {
+    if no_kvm() {
+        return;
+    }
+    let vm = Vm::of(&obedient()).serial();
+    let _keys = fifo(&vm, "keys");
+    let path = vm.path("keys");
+    let vm = vm
+        .set("/serial/serial_in_path", json!(path))
+        .set("/boot-source/boot_args", json!("one two"))
+        .set("/machine-config/reboot", json!("restart"))
+        .set("/vsock", json!(null));
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("booted\n");
+    client.pause().unwrap();
+    let host = |name: &str| HostPath::try_from(vm.path(name).as_path()).unwrap();
+    let create = SnapshotCreate {
+        snapshot_type: SnapshotType::Full,
+        snapshot_path: host("state"),
+        mem_file_path: host("memory"),
+        resume_vm: false,
+    };
+    client.create_snapshot(&create).unwrap();
+    drop(running);
+
+    let mut load = SnapshotLoad::new(host("state"), host("memory"));
+    load.resume_vm = true;
+    let restored = |name: &str, load: &SnapshotLoad| {
+        let other = Vm::empty();
+        let keys = fifo(&other, "keys");
+        let (running, client) = other.serve(Configured::ByApi);
+        let input = Some(HostPath::try_from(other.path("keys").as_path()).unwrap());
+        let serial = Serial {
+            serial_out_path: Some("/dev/stdout".into()),
+            serial_in_path: input,
+            rate_limiter: None,
+        };
+        client.put_serial(&serial).unwrap();
+        println!("{name}");
+        let loaded = client.load_snapshot(load);
+        (other, keys, running, client, loaded)
+    };
+    let (_vm, mut keys, mut running, client, loaded) = restored("its own", &load);
+    loaded.unwrap();
+    for key in [b"r", b"r"] {
+        keys.write_all(key).unwrap();
+        running.await_output("booted\n");
+    }
+    let boot = client.config().unwrap().boot_source.unwrap();
+    assert_eq!(boot.boot_args.as_deref(), Some("one two"));
+    // What went on can be saved and go on again.
+    client.pause().unwrap();
+    client.create_snapshot(&create).unwrap();
+    client.resume().unwrap();
+    keys.write_all(b"q").unwrap();
+    let ended = running.end();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
+
+    fs::rename(vm.path("kernel"), vm.path("other")).unwrap();
+    let (_vm, _keys, _running, client, loaded) = restored("gone", &load);
+    let refused = loaded.unwrap_err().to_string();
+    assert!(refused.contains("kernel_image_path"), "{refused}");
+    // Another load can be tried in the same process.
+    load.boot_source_override = Some(BootSource {
+        kernel_image_path: host("other"),
+        initrd_path: None,
+        boot_args: None,
+    });
+    client.load_snapshot(&load).unwrap();
+    let (_vm, mut keys, mut running, client, loaded) = restored("another", &load);
+    loaded.unwrap();
+    keys.write_all(b"r").unwrap();
+    running.await_output("booted\n");
+    let boot = client.config().unwrap().boot_source.unwrap();
+    assert_eq!(boot.boot_args.as_deref(), Some("one two"));
+    keys.write_all(b"q").unwrap();
+    let ended = running.end();
+    assert_eq!(ended.cause(), ExitCause::PowerOff, "{ended:?}");
 }
 
 #[test]

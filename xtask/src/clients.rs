@@ -1,4 +1,4 @@
-//! `cargo xtask clients`: what others wrote and the tests drive Hull with: a client library of Firecracker's API, and schemathesis.
+//! `cargo xtask clients`: what others wrote and the tests drive Hull with: docker-py, a client library of Firecracker's API, and schemathesis.
 //!
 //! They are Python packages, in a virtual environment in the cache that is named by the hash of their list, with a link to it at
 //! `target/clients`. `resources/clients/requirements.txt` has all of them with their versions and hashes;

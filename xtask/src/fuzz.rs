@@ -189,7 +189,8 @@ fn run_target(programs: &Path, name: &str, seconds: u32) -> Result<Option<String
         ])
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .arg(&found)
-        .arg(kept)
+        // A new target has none yet.
+        .args(kept.is_dir().then_some(kept))
         .output()
         .with_context(|| format!("cannot start the fuzz target {name}"))?;
     let text = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! Installs Hull below a prefix: `bin/hull`, `libexec/hull/hull-vmm`, `lib/hull/{vmlinux,initramfs.cpio}`.
+//! Installs Hull below a prefix: `bin/hull`, `libexec/hull/hull-vmm`, `lib/hull/{vmlinux,initramfs.cpio}`, manual pages and completions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{agent, kernel, paths, process};
+use crate::{agent, kernel, man, paths, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -20,16 +20,40 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build()?;
     let release = paths::target().join("release");
     let guest = paths::guest();
-    for (from, to, mode) in [
-        (release.join("hull"), "bin/hull", 0o755),
-        (release.join("hull-vmm"), "libexec/hull/hull-vmm", 0o755),
-        (guest.join("vmlinux"), "lib/hull/vmlinux", 0o644),
+    man::write(&release.join("hull"))?;
+    let completions = tempfile::tempdir()?;
+    let mut files = Vec::new();
+    for (shell, to) in [
+        ("bash", "share/bash-completion/completions/hull"),
+        ("zsh", "share/zsh/site-functions/_hull"),
+        ("fish", "share/fish/vendor_completions.d/hull.fish"),
+    ] {
+        let script =
+            process::output(Command::new(release.join("hull")).args(["completion", shell]))?;
+        let from = completions.path().join(shell);
+        fs::write(&from, script)?;
+        files.push((from, to.to_owned(), 0o644));
+    }
+    for page in fs::read_dir(man::place())? {
+        let page = page?;
+        let to = format!("share/man/man1/{}", page.file_name().to_string_lossy());
+        files.push((page.path(), to, 0o644));
+    }
+    files.extend([
+        (release.join("hull"), "bin/hull".to_owned(), 0o755),
+        (
+            release.join("hull-vmm"),
+            "libexec/hull/hull-vmm".to_owned(),
+            0o755,
+        ),
+        (guest.join("vmlinux"), "lib/hull/vmlinux".to_owned(), 0o644),
         (
             guest.join("initramfs.cpio"),
-            "lib/hull/initramfs.cpio",
+            "lib/hull/initramfs.cpio".to_owned(),
             0o644,
         ),
-    ] {
+    ]);
+    for (from, to, mode) in files {
         let to = args.prefix.join(to);
         place(&from, &to, mode)
             .with_context(|| format!("cannot install {}: may you write there?", to.display()))?;

@@ -10,6 +10,7 @@ mod images;
 mod install;
 mod kernel;
 mod lint;
+mod man;
 mod paths;
 mod process;
 mod seccomp;
@@ -51,6 +52,8 @@ enum Command {
     Seccomp(seccomp::Args),
     /// Check formatting, clippy and licences
     Lint,
+    /// Write the manual pages to target/man
+    Man,
     /// Install Hull below a prefix
     Install(install::Args),
 }
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Seccomp(args) => seccomp::run(&args),
         Command::Lint => lint::run(),
+        Command::Man => man::run(),
         Command::Install(args) => install::run(&args),
     }
 }

@@ -121,6 +121,7 @@ fn calls(trace: &str) -> Vec<(&'static str, &str)> {
             _ if name.starts_with("share ") => "share",
             _ if name.starts_with("api\"") => "api",
             _ if name.starts_with("opener\"") => "keeper",
+            _ if name.starts_with("memory\"") => "memory",
             _ if name.starts_with("snapshot\"") => "snapshot",
             _ => "lane",
         })

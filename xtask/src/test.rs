@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// How long each fuzz target runs, in seconds.
-const FUZZ_SECONDS: u32 = 60;
+const FUZZ_SECONDS: u32 = 30;
 /// The same with `--full`.
 const FUZZ_SECONDS_FULL: u32 = 600;
 

@@ -1,12 +1,17 @@
 //! The engine's end of a channel, without I/O: bytes in, events out. It keeps the order of the
 //! protocol and the credit, so that a hostile agent can neither confuse nor flood the engine.
 
+use std::collections::VecDeque;
+
 use crate::VERSION;
-use crate::configure::{Adopt, Configure};
+use crate::configure::{Adopt, Configure, Limits};
+use crate::files::Files;
 use crate::frame::{Frame, FrameError, MAX_DATA, decode, encode, encode_data};
 use crate::message::{FromAgent, Stream, ToAgent};
+use crate::network::Network;
 use crate::outcome::{ExitStatus, Failure};
 use crate::start::{Start, TtySize};
+use crate::stats::{Processes, Stats};
 use crate::window::{Overrun, ReceiveWindow, SendWindow};
 
 /// One channel, seen from the engine.
@@ -20,9 +25,19 @@ pub struct EngineEnd {
     configure_pending: bool,
     hold_pending: bool,
     start_pending: bool,
+    /// Answers that are due, in their order.
+    asked: VecDeque<Answer>,
     stdin: SendWindow,
     stdout: ReceiveWindow,
     stderr: ReceiveWindow,
+}
+
+/// What is the answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Done,
+    Stats,
+    Processes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +75,14 @@ pub enum Event<'a> {
     },
     /// The machine is at rest, and the agent waits for another channel. The last event of a channel.
     Held,
-    /// A request failed. The last event of a channel, unless a process runs, which goes on: it was not held.
+    /// The network or the limits are as they were asked for.
+    Done,
+    /// What the container uses.
+    Stats(Box<Stats>),
+    /// Its processes.
+    Processes(Processes),
+    /// A request failed, or what was to be done with files. The last event of a channel, unless a process of the container runs on it,
+    /// which goes on: [`EngineEnd::is_over`] tells.
     Failed(Failure),
     /// A piece of `Stdout` or `Stderr`. Call [`EngineEnd::consumed`] when it was passed on.
     Output(Stream, &'a [u8]),
@@ -135,6 +157,7 @@ impl EngineEnd {
             configure_pending: false,
             hold_pending: false,
             start_pending: false,
+            asked: VecDeque::new(),
             stdin: SendWindow::new(Stream::Stdin.window()),
             stdout: ReceiveWindow::new(Stream::Stdout.window()),
             stderr: ReceiveWindow::new(Stream::Stderr.window()),
@@ -193,6 +216,51 @@ impl EngineEnd {
         encode(&ToAgent::Start(Box::new(start)), &mut self.outgoing)?;
         self.start_pending = true;
         Ok(())
+    }
+
+    /// Asks for something to be done with files, in place of a process; the answer is [`Event::Started`], and its end [`Event::Exited`]
+    /// or [`Event::Failed`].
+    ///
+    /// # Errors
+    /// A path is longer than a message may be.
+    pub fn files(&mut self, files: Files) -> Result<(), FrameError> {
+        encode(&ToAgent::Files(files), &mut self.outgoing)?;
+        self.start_pending = true;
+        Ok(())
+    }
+
+    /// Asks for another network; the answer is [`Event::Done`].
+    ///
+    /// # Errors
+    /// The request is larger than a message may be.
+    pub fn network(&mut self, network: Network) -> Result<(), FrameError> {
+        encode(&ToAgent::Network(Box::new(network)), &mut self.outgoing)?;
+        self.asked.push_back(Answer::Done);
+        Ok(())
+    }
+
+    /// Asks for other limits; the answer is [`Event::Done`].
+    pub fn limit(&mut self, limits: Limits) {
+        self.queue_small(&ToAgent::Limit(limits));
+        self.asked.push_back(Answer::Done);
+    }
+
+    /// Asks what the container uses; the answer is [`Event::Stats`].
+    pub fn stats(&mut self) {
+        self.queue_small(&ToAgent::Stats);
+        self.asked.push_back(Answer::Stats);
+    }
+
+    /// Asks for the container's processes; the answer is [`Event::Processes`].
+    pub fn processes(&mut self) {
+        self.queue_small(&ToAgent::Processes);
+        self.asked.push_back(Answer::Processes);
+    }
+
+    /// Whether nothing more can be asked for on this channel.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
     }
 
     /// Queues as much of `data` as standard input has room for, and says how much that was.
@@ -337,10 +405,21 @@ impl EngineEnd {
                 self.state = State::Running;
                 Ok(Event::Started { pid, at_us })
             }
+            FromAgent::Done => self.answer(Answer::Done, "Done", Event::Done),
+            FromAgent::Stats(stats) => self.answer(Answer::Stats, "Stats", Event::Stats(stats)),
+            FromAgent::Processes(processes) => {
+                let event = Event::Processes(processes);
+                self.answer(Answer::Processes, "Processes", event)
+            }
             FromAgent::Failed(failure) => {
-                let asked = self.start_pending || self.configure_pending || self.hold_pending;
-                let running = self.state == State::Running && self.hold_pending;
-                self.hold_pending = false;
+                let running = self.state == State::Running;
+                let answers = self.asked.pop_front().is_some();
+                let asked = answers
+                    || self.hold_pending
+                    || !running && (self.start_pending || self.configure_pending);
+                if !answers {
+                    self.hold_pending = false;
+                }
                 self.expect(
                     if running { State::Running } else { State::Idle },
                     asked,
@@ -349,6 +428,11 @@ impl EngineEnd {
                 if !running {
                     self.state = State::Over;
                 }
+                Ok(Event::Failed(failure))
+            }
+            FromAgent::Aborted(failure) => {
+                self.expect(State::Running, true, "Aborted")?;
+                self.state = State::Over;
                 Ok(Event::Failed(failure))
             }
             FromAgent::Credit { bytes } => {
@@ -373,6 +457,23 @@ impl EngineEnd {
                 })
             }
         }
+    }
+
+    /// An answer, which comes in its turn whether a process runs or not.
+    fn answer(
+        &mut self,
+        answer: Answer,
+        what: &'static str,
+        event: Event<'static>,
+    ) -> Result<Event<'static>, Violation> {
+        let running = self.state == State::Running;
+        let asked = self.asked.pop_front() == Some(answer) && !self.configure_pending;
+        self.expect(
+            if running { State::Running } else { State::Idle },
+            asked,
+            what,
+        )?;
+        Ok(event)
     }
 
     fn expect(&self, state: State, asked: bool, what: &'static str) -> Result<(), Violation> {

@@ -3,9 +3,12 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::configure::{Adopt, Configure};
+use crate::configure::{Adopt, Configure, Limits};
+use crate::files::Files;
+use crate::network::Network;
 use crate::outcome::{ExitStatus, Failure};
 use crate::start::{Start, TtySize};
+use crate::stats::{Processes, Stats};
 
 /// One of the three streams of a process. A terminal uses [`Stdin`](Stream::Stdin) and
 /// [`Stdout`](Stream::Stdout).
@@ -79,6 +82,16 @@ pub enum ToAgent {
     Attach,
     /// Starts the process of this channel. Once per channel.
     Start(Box<Start>),
+    /// Starts a process of the agent's own in place of one of the container's; see [`Files`].
+    Files(Files),
+    /// Changes the network of a configured machine; the answer is `Done`.
+    Network(Box<Network>),
+    /// Changes the limits of a configured machine, all of them; the answer is `Done`.
+    Limit(Limits),
+    /// Asks what the container uses; the answer is `Stats`.
+    Stats,
+    /// Asks for the container's processes; the answer is `Processes`.
+    Processes,
     /// The engine has taken so many bytes of `Stdout` or `Stderr` off the channel's hands.
     Credit {
         /// Which stream may go on.
@@ -99,7 +112,7 @@ pub enum ToAgent {
 
 impl Message for ToAgent {
     // Linux limits arguments and environment together to 2 MiB or so; the rest is files of the
-    // identity.
+    // identity, and mounts.
     const MAX_LEN: usize = 4 * 1024 * 1024;
 
     fn carries(stream: Stream) -> bool {
@@ -134,7 +147,13 @@ pub enum FromAgent {
     },
     /// The answer to `Hold`. Nothing follows but the end of the channel.
     Held,
-    /// The answer to a request that could not be done. The channel is over.
+    /// The answer to `Network` and to `Limit`.
+    Done,
+    /// The answer to `Stats`.
+    Stats(Box<Stats>),
+    /// The answer to `Processes`.
+    Processes(Processes),
+    /// The answer to a request that could not be done. The channel is over, unless it has a process, which goes on.
     Failed(Failure),
     /// The process has taken so many bytes of `Stdin`.
     Credit {
@@ -151,10 +170,14 @@ pub enum FromAgent {
         /// When it ended.
         at_us: u64,
     },
+    /// The process that `Files` started could not do what it was asked to, or not all of it. Its output, as far as there was any, came
+    /// before. The channel is over.
+    Aborted(Failure),
 }
 
 impl Message for FromAgent {
-    const MAX_LEN: usize = 16 * 1024;
+    // A list of processes with their command lines, cut to this.
+    const MAX_LEN: usize = 256 * 1024;
 
     fn carries(stream: Stream) -> bool {
         stream != Stream::Stdin

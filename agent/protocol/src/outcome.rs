@@ -40,6 +40,14 @@ pub enum FailureKind {
     WorkingDirectory,
     /// The container's file systems cannot be put together.
     Mount,
+    /// There is no such file or directory in the container.
+    NoSuchFile,
+    /// The container's root is read-only.
+    ReadOnly,
+    /// A directory would be replaced by something else, or something else by a directory.
+    Overwrite,
+    /// What is to be unpacked is no tar archive, or leads out of the directory.
+    Archive,
     /// The request contradicts itself or comes at the wrong time.
     Invalid,
     /// The guest's kernel refused something else.
@@ -58,6 +66,10 @@ impl FailureKind {
             | FailureKind::WorkingDirectory => 126,
             FailureKind::NoSuchUser
             | FailureKind::Mount
+            | FailureKind::NoSuchFile
+            | FailureKind::ReadOnly
+            | FailureKind::Overwrite
+            | FailureKind::Archive
             | FailureKind::Invalid
             | FailureKind::System => 125,
         }

@@ -22,7 +22,11 @@ pub(crate) struct Cgroup {
     tree: OwnedFd,
 }
 
-const NAME: &str = "hull";
+/// The directory of the group in the tree.
+pub(crate) const NAME: &str = "hull";
+
+/// The share of the CPUs that a group has unless it is given another.
+const DEFAULT_WEIGHT: u16 = 100;
 
 /// How long processes may take until they stop: one may wait for a disk.
 const FREEZE_US: u64 = 10_000_000;
@@ -76,23 +80,20 @@ impl Cgroup {
         write_small(&self.tree, "cgroup.subtree_control", &wanted)
     }
 
-    /// Sets the limits of everything in the container together.
-    pub(crate) fn limit(&self, limits: &Limits) -> Result<()> {
-        let cpu = limits
-            .cpu
-            .map(|cpu| format!("{} {}", cpu.quota_us, cpu.period_us));
-        let values = [
-            ("memory.max", limits.memory.map(|bytes| bytes.to_string())),
-            ("cpu.max", cpu),
-            ("pids.max", limits.pids.map(|count| count.to_string())),
-        ];
-        for (file, value) in values {
-            if let Some(value) = value {
+    /// Sets the limits of everything in the container together, where they are others than before.
+    fn limit(&self, before: &Limits, limits: &Limits) -> Result<()> {
+        for ((file, before), (_, value)) in values(before).into_iter().zip(values(limits)) {
+            if value != before {
                 write_small(&self.directory, file, &value)
                     .explain(FailureKind::System, || format!("set {file} to {value}"))?;
             }
         }
         Ok(())
+    }
+
+    /// The content of one of the group's files; empty where the kernel has none.
+    pub(crate) fn read(&self, file: &str) -> String {
+        read_small(&self.directory, file).unwrap_or_default()
     }
 
     /// Stops every process of the container; returns when none runs any more.
@@ -160,16 +161,38 @@ impl AsFd for Cgroup {
     }
 }
 
+/// The limits as the kernel takes them.
+fn values(limits: &Limits) -> [(&'static str, String); 4] {
+    let or_max =
+        |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
+    let cpu = match limits.cpu {
+        Some(cpu) => format!("{} {}", cpu.quota_us, cpu.period_us),
+        None => "max".to_owned(),
+    };
+    [
+        ("memory.max", or_max(limits.memory)),
+        ("cpu.max", cpu),
+        (
+            "cpu.weight",
+            limits.cpu_weight.unwrap_or(DEFAULT_WEIGHT).to_string(),
+        ),
+        ("pids.max", or_max(limits.pids)),
+    ]
+}
+
 /// Refuses limits when there is no group to set them on.
-pub(crate) fn limit(group: Option<&Cgroup>, limits: &Limits) -> Result<()> {
+pub(crate) fn limit(group: Option<&Cgroup>, before: &Limits, limits: &Limits) -> Result<()> {
     match group {
-        Some(group) => group.limit(limits),
-        None if *limits == Limits::default() => Ok(()),
-        None => Err(Failure::new(
-            FailureKind::System,
-            "cannot limit the container: this guest's kernel has no control groups (cgroup2)",
-        )),
+        _ if before == limits => Ok(()),
+        Some(group) => group.limit(before, limits),
+        None => Err(missing("limit the container")),
     }
+}
+
+/// This guest's kernel is one of a user's own.
+pub(crate) fn missing(what: &str) -> Failure {
+    let message = format!("cannot {what}: this guest's kernel has no control groups (cgroup2)");
+    Failure::new(FailureKind::System, message)
 }
 
 fn make_directory(path: &std::path::Path) -> std::result::Result<(), Errno> {

@@ -5,7 +5,7 @@ use rustix::fs::{Gid, Mode, Uid, fchown};
 use rustix::io::Errno;
 use rustix::process::{chdir, ioctl_tiocsctty, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::system::sethostname;
+use rustix::system::{setdomainname, sethostname};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::spawn::{Plan, Report};
@@ -49,6 +49,12 @@ fn prepare(plan: &Plan<'_>) -> Result<()> {
                 .explain(FailureKind::Invalid, || {
                     format!("set the host name {:?}", plan.container.hostname)
                 })?;
+            let domainname = plan.container.domainname;
+            if !domainname.is_empty() {
+                setdomainname(domainname.as_bytes()).explain(FailureKind::Invalid, || {
+                    format!("set the domain name {domainname:?}")
+                })?;
+            }
             mounts::enter(plan.container, plan.stdio.terminal.as_deref())?;
         }
     }

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::{Failure, FailureKind};
+use hull_agent_protocol::{Failure, FailureKind, Identity};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::rand::{GetRandomFlags, getrandom};
-use rustix::system::sethostname;
+use rustix::system::{setdomainname, sethostname};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::failure::{Explain, Result};
@@ -22,14 +22,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// What a child of the agent does in the container's namespaces: the agent itself could not find back to its own.
 struct Visit<'a> {
     first: BorrowedFd<'a>,
-    hostname: &'a str,
+    identity: &'a Identity,
     /// A mount of the file with the boot id, which is attached nowhere yet.
     boot_id: OwnedFd,
     failure: RefCell<Option<Failure>>,
 }
 
-/// Gives the container of the process `first` a host name and a boot id.
-pub(crate) fn identify(places: &Places, first: BorrowedFd<'_>, hostname: &str) -> Result<()> {
+/// Gives the container of the process `first` its names and a boot id.
+pub(crate) fn identify(places: &Places, first: BorrowedFd<'_>, identity: &Identity) -> Result<()> {
     let path = places.file("boot-id");
     let mount = || -> std::result::Result<_, Errno> {
         let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -40,7 +40,7 @@ pub(crate) fn identify(places: &Places, first: BorrowedFd<'_>, hostname: &str) -
     };
     let visit = Visit {
         first,
-        hostname,
+        identity,
         boot_id: mount().explain(FailureKind::System, || "make a boot id".into())?,
         failure: RefCell::new(None),
     };
@@ -68,9 +68,19 @@ impl Visit<'_> {
             ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
         move_into_thread_name_spaces(self.first, namespaces)
             .explain(FailureKind::System, || "enter the container".into())?;
-        sethostname(self.hostname.as_bytes()).explain(FailureKind::System, || {
-            format!("set the host name {:?}", self.hostname)
+        let Identity {
+            hostname,
+            domainname,
+            ..
+        } = self.identity;
+        sethostname(hostname.as_bytes()).explain(FailureKind::System, || {
+            format!("set the host name {hostname:?}")
         })?;
+        if !domainname.is_empty() {
+            setdomainname(domainname.as_bytes()).explain(FailureKind::System, || {
+                format!("set the domain name {domainname:?}")
+            })?;
+        }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         match move_mount(&self.boot_id, "", CWD, BOOT_ID, flags) {
             // A container that took its own /proc away.

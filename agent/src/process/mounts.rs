@@ -10,6 +10,7 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
 
 use super::spawn::Container;
+use super::sysctl;
 use crate::failure::{Explain, Result};
 use crate::sys::exec::unshare_cgroup;
 
@@ -72,6 +73,7 @@ pub(super) fn enter(container: &Container<'_>, terminal: Option<&CStr>) -> Resul
         // Missing when the kernel has no IPv4.
         let _ = write(path, value);
     }
+    sysctl::set(container.sysctls)?;
     if !container.privileged {
         restrict().explain(FailureKind::Mount, failed("restrict /proc and /sys"))?;
     }

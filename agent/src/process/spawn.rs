@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hull_agent_protocol::{Failure, FailureKind, Frame, FromAgent, Place, Start, decode};
+use hull_agent_protocol::{Failure, FailureKind, Frame, FromAgent, Place, Start, Sysctl, decode};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
@@ -30,6 +30,9 @@ pub(crate) struct Container<'a> {
     pub(crate) root: &'a Root,
     pub(crate) cgroup: Option<&'a Cgroup>,
     pub(crate) hostname: &'a str,
+    /// Empty leaves the kernel's.
+    pub(crate) domainname: &'a str,
+    pub(crate) sysctls: &'a [Sysctl],
     pub(crate) privileged: bool,
     /// Its first process, once there is one.
     pub(crate) first: Option<BorrowedFd<'a>>,

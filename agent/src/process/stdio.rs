@@ -49,23 +49,61 @@ pub(super) fn open(places: &Places, stdio: Stdio) -> Result<Streams> {
     }
 }
 
-fn pipes(stdin: bool) -> std::result::Result<Streams, Errno> {
-    let (read, input) = if stdin {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        fcntl_setfl(&write, OFlags::NONBLOCK)?;
-        (read, Input::pipe(write))
-    } else {
+/// The ends of a process of the agent's own: standard input and output, and where it says what went wrong.
+#[derive(Debug)]
+pub(crate) struct ServiceEnds([OwnedFd; 3]);
+
+impl ServiceEnds {
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 3] {
+        self.0.each_ref().map(AsFd::as_fd)
+    }
+}
+
+/// Both sides of the streams of such a process.
+#[derive(Debug)]
+pub(crate) struct ServiceStreams {
+    pub(crate) child: ServiceEnds,
+    pub(crate) input: Input,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) report: OwnedFd,
+}
+
+/// Makes the streams of a process of the agent's own.
+pub(crate) fn service_streams(stdin: bool) -> Result<ServiceStreams> {
+    let make = || -> std::result::Result<_, Errno> {
+        let (read, input) = input(stdin)?;
+        let (stdout, out) = output(Stream::Stdout)?;
+        let (report, reporter) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&report, OFlags::NONBLOCK)?;
+        Ok(ServiceStreams {
+            child: ServiceEnds([read, stdout, reporter]),
+            input,
+            outputs: vec![out],
+            report,
+        })
+    };
+    make().explain(FailureKind::System, || "make the process's pipes".into())
+}
+
+fn input(stdin: bool) -> std::result::Result<(OwnedFd, Input), Errno> {
+    if !stdin {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        (
-            openat(CWD, "/dev/null", flags, Mode::empty())?,
-            Input::none(),
-        )
-    };
-    let output = |stream| -> std::result::Result<_, Errno> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        fcntl_setfl(&read, OFlags::NONBLOCK)?;
-        Ok((write, Output::new(stream, Rc::new(read))))
-    };
+        let nothing = openat(CWD, "/dev/null", flags, Mode::empty())?;
+        return Ok((nothing, Input::none()));
+    }
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&write, OFlags::NONBLOCK)?;
+    Ok((read, Input::pipe(write)))
+}
+
+fn output(stream: Stream) -> std::result::Result<(OwnedFd, Output), Errno> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    Ok((write, Output::new(stream, Rc::new(read))))
+}
+
+fn pipes(stdin: bool) -> std::result::Result<Streams, Errno> {
+    let (read, input) = input(stdin)?;
     let (stdout, out) = output(Stream::Stdout)?;
     let (stderr, err) = output(Stream::Stderr)?;
     let fds = [Rc::new(read), Rc::new(stdout), Rc::new(stderr)];

@@ -70,7 +70,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
-fn names(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
+pub(super) fn names(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
     let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let entries = std::fs::read_dir(directory).map_err(io)?;
     entries
@@ -96,7 +96,7 @@ fn copy_content(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn copy_attributes(from: &Path, to: &Path, stat: &Stat, kind: FileType) -> Result<()> {
+pub(super) fn copy_attributes(from: &Path, to: &Path, stat: &Stat, kind: FileType) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if kind != FileType::Symlink {
@@ -134,7 +134,11 @@ fn copy_xattrs(from: &Path, to: &Path) -> Result<()> {
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         let mut value = Vec::with_capacity(MAX_XATTR);
         lgetxattr(from, &name, spare_capacity(&mut value))?;
-        lsetxattr(to, &name, &value, rustix::fs::XattrFlags::empty())?;
+        match lsetxattr(to, &name, &value, rustix::fs::XattrFlags::empty()) {
+            // A share of a file system without such attributes.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

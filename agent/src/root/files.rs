@@ -3,19 +3,24 @@
 
 use std::os::fd::OwnedFd;
 
-use hull_agent_protocol::{FailureKind, Identity};
+use hull_agent_protocol::{FailureKind, Identity, Mount};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::inside;
+use super::{inside, mounts};
 use crate::failure::{Explain, Result};
 use crate::places::Places;
 
-/// Mounts the files of an identity; one that is empty is not mounted.
-pub(super) fn mount_files(places: &Places, root: &OwnedFd, identity: &Identity) -> Result<()> {
+/// Mounts the files of an identity; one that is empty is not mounted, nor one in whose place the user has mounted something.
+pub(super) fn mount_files(
+    places: &Places,
+    root: &OwnedFd,
+    identity: &Identity,
+    mounts: &[Mount],
+) -> Result<()> {
     for (name, content) in contents(identity) {
-        if content.is_empty() {
+        if content.is_empty() || mounts::is_taken(mounts, name) {
             continue;
         }
         let path = format!("etc/{name}");
@@ -34,7 +39,7 @@ pub(super) fn mount_files(places: &Places, root: &OwnedFd, identity: &Identity) 
 }
 
 /// Gives the files of an identity, which are mounted, the contents of another.
-pub(crate) fn identify(places: &Places, identity: &Identity) -> Result<()> {
+pub(super) fn identify(places: &Places, identity: &Identity) -> Result<()> {
     for (name, content) in contents(identity) {
         write_file(places, name, &content)
             .explain(FailureKind::System, || format!("write /etc/{name}"))?;
@@ -42,6 +47,20 @@ pub(crate) fn identify(places: &Places, identity: &Identity) -> Result<()> {
     Ok(())
 }
 
+/// Gives `/etc/hosts` another content, also where processes see it already.
+pub(crate) fn replace_hosts(places: &Places, content: &str) -> Result<()> {
+    write_file(places, HOSTS, content)
+        .explain(FailureKind::System, || format!("write /etc/{HOSTS}"))
+}
+
+/// Gives `/etc/resolv.conf` another content.
+pub(crate) fn replace_resolv_conf(places: &Places, content: &str) -> Result<()> {
+    let written = write_file(places, RESOLV_CONF, content);
+    written.explain(FailureKind::System, || format!("write /etc/{RESOLV_CONF}"))
+}
+
+const HOSTS: &str = "hosts";
+const RESOLV_CONF: &str = "resolv.conf";
 const MACHINE_ID: &str = "machine-id";
 
 fn contents(identity: &Identity) -> [(&'static str, String); 4] {
@@ -51,8 +70,8 @@ fn contents(identity: &Identity) -> [(&'static str, String); 4] {
     };
     [
         ("hostname", line(&identity.hostname)),
-        ("hosts", identity.hosts.clone()),
-        ("resolv.conf", identity.resolv_conf.clone()),
+        (HOSTS, identity.hosts.clone()),
+        (RESOLV_CONF, identity.resolv_conf.clone()),
         (MACHINE_ID, line(&identity.machine_id)),
     ]
 }

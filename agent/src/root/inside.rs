@@ -71,7 +71,7 @@ pub(crate) fn make_directory(root: &impl AsFd, path: &str) -> Result<()> {
 
 /// Where `path` leads when every link on the way is followed inside the root: components without
 /// links and without `..`, some of which may not exist.
-pub(super) fn resolve(root: &impl AsFd, path: &str) -> Result<Vec<String>> {
+pub(crate) fn resolve(root: &impl AsFd, path: &str) -> Result<Vec<String>> {
     let mut ahead: VecDeque<String> = components(path).collect();
     let mut resolved: Vec<String> = Vec::new();
     let mut links = 0;

@@ -39,7 +39,7 @@ pub(super) fn mount_root(places: &Places, root: &Root) -> Result<()> {
                 "make a writable layer in memory".into()
             })?,
     }
-    let (upper, work) = (disk.join("upper"), disk.join("work"));
+    let (upper, work) = (places.upper(), disk.join("work"));
     if make(&upper, 0o755)? {
         copy_owner_and_mode(&image, &upper)
             .explain(FailureKind::Mount, || "prepare the writable layer".into())?;

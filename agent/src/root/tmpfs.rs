@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use hull_agent_protocol::{Failure, FailureKind, Tmpfs};
+use hull_agent_protocol::{Failure, FailureKind};
 use rustix::fs::fstat;
 use rustix::mount::MountFlags;
 
@@ -46,30 +46,28 @@ const VALUES: [&str; 7] = [
     "huge",
 ];
 
-pub(super) fn mount_tmpfs(root: &OwnedFd, tmpfs: &Tmpfs) -> Result<()> {
-    let mut options = parse(&tmpfs.options)?;
-    let target = inside::directory(root, &tmpfs.target)?;
+pub(super) fn mount_tmpfs(root: &OwnedFd, target: &str, options: &str) -> Result<()> {
+    let mut options = parse(options)?;
+    let place = inside::directory(root, target)?;
     let has_mode = options
         .data
         .iter()
         .any(|option| option.starts_with("mode="));
-    if !has_mode && !target.made {
+    if !has_mode && !place.made {
         // As runc does: what the image says about its directory goes on to hold.
-        let stat = fstat(&target.directory)
-            .explain(FailureKind::Mount, || format!("look at {}", tmpfs.target))?;
+        let stat =
+            fstat(&place.directory).explain(FailureKind::Mount, || format!("look at {target}"))?;
         options
             .data
             .push(format!("mode={:o}", stat.st_mode & 0o7777));
     }
     mount_on(
-        &target.directory,
+        &place.directory,
         "tmpfs",
         options.flags,
         &options.data.join(","),
     )
-    .explain(FailureKind::Mount, || {
-        format!("mount the tmpfs {}", tmpfs.target)
-    })
+    .explain(FailureKind::Mount, || format!("mount the tmpfs {target}"))
 }
 
 fn parse(text: &str) -> Result<Options> {

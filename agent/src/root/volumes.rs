@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use hull_agent_protocol::{Failure, FailureKind, Volume};
+use hull_agent_protocol::{Failure, FailureKind};
 use rustix::fs::{CWD, renameat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
@@ -12,25 +12,28 @@ use super::{copy, inside, overlay};
 use crate::failure::{Explain, Result};
 use crate::places::Places;
 
-pub(super) fn mount_volume(places: &Places, root: &OwnedFd, volume: &Volume) -> Result<()> {
-    check_name(&volume.name)?;
-    let target = inside::directory(root, &volume.target)?.directory;
+pub(super) fn mount_volume(
+    places: &Places,
+    root: &OwnedFd,
+    target: &str,
+    name: &str,
+) -> Result<()> {
+    check_name(name)?;
+    let place = inside::directory(root, target)?.directory;
     let volumes = places.disk().join("volumes");
     overlay::make(&volumes, 0o700)?;
-    let path = volumes.join(&volume.name);
+    let path = volumes.join(name);
     if !path.exists() {
         // Under another name until it is complete: a machine that dies meanwhile starts over.
         let source = places
             .container()
-            .join(inside::resolve(root, &volume.target)?.join("/"));
-        let partial = volumes.join(format!(".{}", volume.name));
-        fill(&source, &partial, &path).explain(FailureKind::Mount, || {
-            format!("fill the volume {}", volume.target)
-        })?;
+            .join(inside::resolve(root, target)?.join("/"));
+        let partial = volumes.join(format!(".{name}"));
+        fill(&source, &partial, &path)
+            .explain(FailureKind::Mount, || format!("fill the volume {target}"))?;
     }
-    mount_directory(&path, &target).explain(FailureKind::Mount, || {
-        format!("mount the volume {}", volume.target)
-    })
+    mount_directory(&path, &place)
+        .explain(FailureKind::Mount, || format!("mount the volume {target}"))
 }
 
 fn fill(source: &Path, partial: &Path, path: &Path) -> std::result::Result<(), Errno> {

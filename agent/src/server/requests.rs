@@ -2,17 +2,22 @@
 
 use std::os::fd::AsFd;
 
-use hull_agent_protocol::{Adopt, Failure, FailureKind, FromAgent, PORT, Place, Start, ToAgent};
+use hull_agent_protocol::{
+    Adopt, Failure, FailureKind, Files, FromAgent, Limits, Network, PORT, Place, Start, ToAgent,
+};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::{First, Server};
+use crate::accounts::Names;
 use crate::channel::Phase;
-use crate::failure::{Explain, Result};
+use crate::failure::{self, Explain, Result};
+use crate::machine::cgroup::{self, Cgroup};
+use crate::machine::{processes, stats};
 use crate::process::{Container, Process, spawn};
+use crate::root::Root;
 use crate::sys::time;
 
-/// The most of a failure's message that is sent.
-const MAX_MESSAGE: usize = 8 * 1024;
+const SHUTTING_DOWN: &str = "the machine is shutting down";
 
 impl Server {
     /// Takes every message that has come on a channel.
@@ -37,7 +42,6 @@ impl Server {
         let Some(channel) = self.channels.get_mut(index) else {
             return;
         };
-        let holds = matches!(message, ToAgent::Hold);
         let result = match message {
             ToAgent::Shutdown => {
                 self.stop();
@@ -62,6 +66,11 @@ impl Server {
             ToAgent::Hold => self.hold(index),
             ToAgent::Attach => self.attach(index),
             ToAgent::Start(start) => self.start(index, &start),
+            ToAgent::Files(files) => self.files(index, &files),
+            ToAgent::Network(network) => self.network(&network),
+            ToAgent::Limit(limits) => self.limit_machine(&limits),
+            ToAgent::Stats => self.stats(),
+            ToAgent::Processes => self.processes(),
             // The channel has dealt with the others.
             _ => return,
         };
@@ -70,14 +79,10 @@ impl Server {
         };
         match result {
             Ok(message) => channel.queue(&message),
-            Err(mut failure) => {
-                let mut end = failure.message.len().min(MAX_MESSAGE);
-                while !failure.message.is_char_boundary(end) {
-                    end -= 1;
-                }
-                failure.message.truncate(end);
-                channel.queue(&FromAgent::Failed(failure));
-                if !(holds && channel.phase == Phase::Running) {
+            Err(failure) => {
+                channel.queue(&FromAgent::Failed(failure::cut(failure)));
+                // A process goes on, whatever else could not be done.
+                if channel.phase != Phase::Running {
                     channel.phase = Phase::Over;
                 }
             }
@@ -169,29 +174,126 @@ impl Server {
         })
     }
 
+    fn files(&mut self, index: usize, files: &Files) -> Result<FromAgent> {
+        let idle = self.is_idle(index);
+        let Some(root) = self.machine.root.as_ref().filter(|_| idle) else {
+            return Err(invalid(
+                "files are read and written once per channel, in a configured machine",
+            ));
+        };
+        if self.stopping.is_some() {
+            return Err(invalid(SHUTTING_DOWN));
+        }
+        let frozen = matches!(files, Files::Layer { frozen: true });
+        if frozen {
+            if self.still_for.is_some() {
+                return Err(invalid("the container is frozen for another request"));
+            }
+            self.group("freeze the container")?.freeze()?;
+        }
+        let service = match crate::files::start(&self.places, root, files) {
+            Ok(service) => Process::service(service),
+            Err(failure) => {
+                if frozen && self.resting.is_none() {
+                    self.thaw();
+                }
+                return Err(failure);
+            }
+        };
+        self.still_for = self.still_for.or(frozen.then_some(service.pid));
+        Ok(self.started(index, service))
+    }
+
+    fn network(&mut self, network: &Network) -> Result<FromAgent> {
+        self.check_configured()?;
+        self.set_network(network)?;
+        Ok(FromAgent::Done)
+    }
+
+    fn limit_machine(&mut self, limits: &Limits) -> Result<FromAgent> {
+        self.check_configured()?;
+        self.limit(limits)?;
+        Ok(FromAgent::Done)
+    }
+
+    fn stats(&self) -> Result<FromAgent> {
+        self.check_configured()?;
+        let group = self.group("say what the container uses")?;
+        Ok(FromAgent::Stats(Box::new(stats::read(group))))
+    }
+
+    fn processes(&self) -> Result<FromAgent> {
+        let root = self.check_configured()?;
+        let group = self.group("list the container's processes")?;
+        let names = Names::read(root);
+        Ok(FromAgent::Processes(processes::list(
+            &self.places,
+            group,
+            &names,
+        )))
+    }
+
+    fn check_configured(&self) -> Result<&Root> {
+        let root = self.machine.root.as_ref();
+        root.ok_or_else(|| invalid("the machine is not configured"))
+    }
+
+    fn group(&self, what: &str) -> Result<&Cgroup> {
+        let group = self.machine.cgroup.as_ref();
+        group.ok_or_else(|| cgroup::missing(what))
+    }
+
+    fn is_idle(&self, index: usize) -> bool {
+        let channel = self.channels.get(index);
+        channel.is_some_and(|channel| channel.phase == Phase::Idle)
+    }
+
+    /// The channel carries a process from now on.
+    fn started(&mut self, index: usize, process: Process) -> FromAgent {
+        let pid = process.pid.as_raw_nonzero().get().cast_unsigned();
+        if let Some(channel) = self.channels.get_mut(index) {
+            channel.process = Some(process);
+            channel.phase = Phase::Running;
+        }
+        FromAgent::Started {
+            pid,
+            at_us: time::since_boot_us(),
+        }
+    }
+
     fn is_control(&self, index: usize) -> bool {
         let channel = self.channels.get(index);
         channel.is_some_and(|channel| channel.control)
     }
 
     fn start(&mut self, index: usize, start: &Start) -> Result<FromAgent> {
-        let idle = self
-            .channels
-            .get(index)
-            .is_some_and(|channel| channel.phase == Phase::Idle);
+        let idle = self.is_idle(index);
         let Some(root) = self.machine.root.as_ref().filter(|_| idle) else {
             return Err(invalid(
                 "a process starts once per channel, in a configured machine",
             ));
         };
         if self.stopping.is_some() {
-            return Err(invalid("the machine is shutting down"));
+            return Err(invalid(SHUTTING_DOWN));
+        }
+        if self.resting.is_some() {
+            return Err(invalid(
+                "the container is frozen: it goes on when its process is attached to",
+            ));
+        }
+        if self.still_for.is_some() {
+            // It would be frozen before its program runs.
+            return Err(invalid(
+                "the container is paused until a layer is made of its files",
+            ));
         }
         let container = Container {
             places: &self.places,
             root,
             cgroup: self.machine.cgroup.as_ref(),
             hostname: &self.machine.hostname,
+            domainname: &self.machine.domainname,
+            sysctls: &self.machine.sysctls,
             privileged: self.machine.privileged,
             first: self.first.as_ref().map(|first| first.pidfd.as_fd()),
         };
@@ -203,18 +305,7 @@ impl Server {
                 .explain(FailureKind::System, || "hold on to the new process".into())?;
             self.first = Some(First { pid, pidfd });
         }
-        if let Some(channel) = self.channels.get_mut(index) {
-            channel.process = Some(Process::new(spawned, start.place));
-            channel.phase = Phase::Running;
-        }
-        if self.listener.is_none() {
-            self.listener = self.listen(PORT);
-        }
-        let pid = pid.as_raw_nonzero().get().cast_unsigned();
-        Ok(FromAgent::Started {
-            pid,
-            at_us: time::since_boot_us(),
-        })
+        Ok(self.started(index, Process::new(spawned, start.place)))
     }
 }
 

@@ -50,8 +50,8 @@ pub(crate) fn unshare_cgroup() -> Result<(), Errno> {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) {
-    // SAFETY: the one caller (the container's init) runs in its own copy of the agent and uses none
-    // of the descriptors again, nor runs the destructors of their owners.
+    // SAFETY: the callers (the container's init, and the agent's own processes) run in their own copy of
+    // the agent and use none of the descriptors again, nor run the destructors of their owners.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 

@@ -4,19 +4,35 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use hull_agent_protocol::{
-    Capabilities, CapabilitySet, Configure, ExitStatus, Place, Resource, Rlimit, Start, Tmpfs,
-    Volume,
+    Capabilities, CapabilitySet, Configure, ExitStatus, Mount, MountSource, Place, Resource,
+    Rlimit, Start, Sysctl,
 };
 
 use crate::common::{Outcome, start};
 use crate::sandbox::{Machine, finish, run};
 
-fn shell(script: &str) -> Start {
+pub(crate) fn shell(script: &str) -> Start {
     start(&["sh", "-c", script])
 }
 
+fn tmpfs(target: &str, options: &str) -> Mount {
+    let options = options.into();
+    Mount {
+        target: target.into(),
+        source: MountSource::Tmpfs { options },
+    }
+}
+
+fn volume(name: &str, target: &str) -> Mount {
+    let name = name.into();
+    Mount {
+        target: target.into(),
+        source: MountSource::Volume { name },
+    }
+}
+
 /// What a command prints that succeeds.
-fn output(start: Start) -> String {
+pub(crate) fn output(start: Start) -> String {
     let (stdout, stderr, outcome) = run(start);
     assert_eq!(
         outcome,
@@ -27,7 +43,7 @@ fn output(start: Start) -> String {
 }
 
 /// The same in a machine that is configured otherwise.
-fn output_with(start: Start, change: impl FnOnce(&Machine, &mut Configure)) -> String {
+pub(crate) fn output_with(start: Start, change: impl FnOnce(&Machine, &mut Configure)) -> String {
     let mut machine = Machine::new();
     let mut configure = machine.configure();
     change(&machine, &mut configure);
@@ -225,15 +241,11 @@ pub(crate) fn a_read_only_root_keeps_volumes_writable() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o1770);
         fs::set_permissions(machine.image().join("tmp"), mode).unwrap();
         configure.root.read_only = true;
-        let tmpfs = |target: &str, options: &str| Tmpfs {
-            target: target.into(),
-            options: options.into(),
-        };
-        configure.tmpfs = vec![tmpfs("/tmp", "size=1m"), tmpfs("/made", "mode=711,exec")];
-        configure.volumes = vec![Volume {
-            name: "v1".into(),
-            target: "/data".into(),
-        }];
+        configure.mounts = vec![
+            tmpfs("/tmp", "size=1m"),
+            tmpfs("/made", "mode=711,exec"),
+            volume("v1", "/data"),
+        ];
     });
     let expected =
         "touch: /x: Read-only file system\nfrom the image\nvolume\ntmpfs\n1770\n711\n755\n";
@@ -277,10 +289,7 @@ pub(crate) fn a_disk_keeps_what_is_written() {
     let run = |script: &str| {
         output_with(shell(script), |_, configure| {
             configure.root.writable = Some(mounted.to_str().unwrap().into());
-            configure.volumes = vec![Volume {
-                name: "v1".into(),
-                target: "/data".into(),
-            }];
+            configure.mounts = vec![volume("v1", "/data")];
         })
     };
     let first = run(
@@ -348,4 +357,52 @@ pub(crate) fn a_working_directory_is_made() {
     let message =
         "chdir to cwd (\"/not/there\") set in config.json failed: no such file or directory";
     assert_eq!(failure.message, message);
+}
+
+pub(crate) fn settings_of_the_kernel_are_written_or_refused_with_the_reason() {
+    let sysctl = |name: &str, value: &str| Sysctl {
+        name: name.into(),
+        value: value.into(),
+    };
+    let script = "cat /proc/sys/net/ipv4/ip_default_ttl /proc/sys/kernel/shm_rmid_forced \
+                  /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let seen = output_with(shell(script), |_, configure| {
+        configure.sysctls = vec![
+            sysctl("net.ipv4.ip_default_ttl", "77"),
+            sysctl("kernel/shm_rmid_forced", "1"),
+            sysctl("net.ipv4.ip_unprivileged_port_start", "99"),
+        ];
+    });
+    assert_eq!(seen, "77\n1\n99\n");
+
+    for (name, why) in [
+        ("net.no.such", "no such file or directory"),
+        ("../etc", "invalid sysctl name"),
+    ] {
+        let mut machine = Machine::new();
+        let mut configure = machine.configure();
+        configure.sysctls = vec![sysctl(name, "1")];
+        machine.session.end.configure(configure).unwrap();
+        machine.session.end.start(shell("true")).unwrap();
+        let Outcome::Failed(failure) = machine.session.outcome() else {
+            panic!("{name} was written")
+        };
+        assert!(
+            failure.message.contains(name) && failure.message.contains(why),
+            "{failure}"
+        );
+    }
+}
+
+pub(crate) fn names_and_shared_memory_are_as_asked() {
+    let script = "cat /proc/sys/kernel/domainname; mount | grep ' /dev/shm '";
+    let seen = output_with(shell(script), |_, configure| {
+        configure.identity.domainname = "example.net".into();
+        configure.shm_size = Some(1 << 20);
+    });
+    assert!(seen.starts_with("example.net\n"), "{seen}");
+    assert!(
+        seen.contains("size=1024k") && seen.contains("nosuid,nodev,noexec"),
+        "{seen}"
+    );
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use hull_agent_protocol::{ExitStatus, Place, Start};
+use hull_agent_protocol::{ExitStatus, Place, Start, VERSION};
 
 use crate::common::{Outcome, start};
 use crate::sandbox::{Machine, finish, run};
@@ -191,7 +191,8 @@ pub(crate) fn garbage_ends_the_channel() {
         // The agent's hello comes, and then nothing any more.
         let mut rest = Vec::new();
         let _ = socket.read_to_end(&mut rest);
-        assert_eq!(rest, [2, 0, 0, 0, 0, 0, 2], "after {bytes:?}");
+        let version = u8::try_from(VERSION).unwrap();
+        assert_eq!(rest, [2, 0, 0, 0, 0, 0, version], "after {bytes:?}");
     }
     machine
         .session

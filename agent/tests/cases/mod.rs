@@ -2,7 +2,11 @@
 
 mod environment;
 mod failures;
+mod figures;
+mod files;
 mod lifecycle;
+mod mounts;
+mod network;
 mod rest;
 mod streams;
 
@@ -155,6 +159,70 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "rest::a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under_another_name",
         rest::a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under_another_name,
+    ),
+    (
+        "rest::nothing_starts_beside_a_frozen_process",
+        rest::nothing_starts_beside_a_frozen_process,
+    ),
+    (
+        "environment::settings_of_the_kernel_are_written_or_refused_with_the_reason",
+        environment::settings_of_the_kernel_are_written_or_refused_with_the_reason,
+    ),
+    (
+        "environment::names_and_shared_memory_are_as_asked",
+        environment::names_and_shared_memory_are_as_asked,
+    ),
+    (
+        "mounts::a_share_is_the_host_s_directory",
+        mounts::a_share_is_the_host_s_directory,
+    ),
+    (
+        "mounts::a_single_file_is_mounted_and_nothing_that_a_link_leads_to",
+        mounts::a_single_file_is_mounted_and_nothing_that_a_link_leads_to,
+    ),
+    (
+        "mounts::an_empty_share_is_filled_from_the_image_once",
+        mounts::an_empty_share_is_filled_from_the_image_once,
+    ),
+    (
+        "mounts::a_clone_gets_mounts_of_its_own_on_top",
+        mounts::a_clone_gets_mounts_of_its_own_on_top,
+    ),
+    (
+        "network::interfaces_come_change_and_go",
+        network::interfaces_come_change_and_go,
+    ),
+    (
+        "network::what_cannot_be_set_is_said_and_the_rest_goes_on",
+        network::what_cannot_be_set_is_said_and_the_rest_goes_on,
+    ),
+    (
+        "figures::use_and_processes_are_told",
+        figures::use_and_processes_are_told,
+    ),
+    (
+        "figures::limits_that_cannot_be_set_are_said_and_the_process_goes_on",
+        figures::limits_that_cannot_be_set_are_said_and_the_process_goes_on,
+    ),
+    (
+        "files::changes_are_those_of_docker_and_make_a_layer",
+        files::changes_are_those_of_docker_and_make_a_layer,
+    ),
+    (
+        "files::what_a_container_wrote_comes_out_as_an_archive",
+        files::what_a_container_wrote_comes_out_as_an_archive,
+    ),
+    (
+        "files::an_archive_goes_in_before_anything_runs",
+        files::an_archive_goes_in_before_anything_runs,
+    ),
+    (
+        "files::paths_that_lead_nowhere_are_said",
+        files::paths_that_lead_nowhere_are_said,
+    ),
+    (
+        "files::a_reader_that_leaves_ends_it",
+        files::a_reader_that_leaves_ends_it,
     ),
     (
         "failures::commands_fail_in_dockers_words",

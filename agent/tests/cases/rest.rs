@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hull_agent_protocol::{Adopt, ExitStatus, Failure, Identity, Limits, Stdio};
+use hull_agent_protocol::{Adopt, ExitStatus, Failure, Identity, Place, Start, Stdio};
 
 use crate::common::{Note, Outcome, start};
 use crate::sandbox::{Machine, finish};
@@ -16,10 +16,10 @@ fn adopt() -> Adopt {
             hosts: "127.0.0.1 clone\n".into(),
             resolv_conf: "nameserver 10.0.0.2\n".into(),
             machine_id: "fedcba9876543210fedcba9876543210".into(),
+            ..Identity::default()
         }),
-        clock: None,
         entropy: vec![7; 64],
-        limits: Limits::default(),
+        ..Adopt::default()
     }
 }
 
@@ -121,4 +121,26 @@ pub(crate) fn a_process_is_frozen_while_its_machine_is_at_rest_and_goes_on_under
     assert_eq!(lines[..2], ["got on", "clone"], "{stdout}");
     let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(lines[2].len() == 36 && lines[2] != own.trim(), "{stdout}");
+}
+
+pub(crate) fn nothing_starts_beside_a_frozen_process() {
+    let mut machine = Machine::started(start(&["sh", "-c", "echo up; cat"]));
+    machine.session.stdout_with("up");
+    hold(&mut machine);
+    machine.session.end.adopt(adopt()).unwrap();
+    while !matches!(machine.session.next(), Note::Configured { .. }) {}
+    let mut other = machine.another();
+    let beside = Start {
+        place: Place::Beside,
+        ..start(&["true"])
+    };
+    other.end.start(beside.clone()).unwrap();
+    assert!(
+        matches!(other.outcome(), Outcome::Failed(failure) if failure.message.contains("frozen"))
+    );
+    machine.session.end.attach();
+    machine.session.started();
+    let mut other = machine.another();
+    other.end.start(beside).unwrap();
+    assert_eq!(other.outcome(), Outcome::Exited(ExitStatus::Code(0)));
 }

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hull_agent_protocol::{
-    Capabilities, CapabilitySet, Configure, EngineEnd, Event, ExitStatus, Failure, Identity,
-    Limits, Place, Root, Start, Stdio, Stream,
+    Capabilities, CapabilitySet, Configure, EngineEnd, Event, ExitStatus, Failure, Identity, Place,
+    Processes, Root, Start, Stats, Stdio, Stream,
 };
 
 /// One channel.
@@ -44,6 +44,10 @@ pub(crate) enum Note {
     StdinRoom,
     /// The machine is at rest.
     Held,
+    /// What was asked for is done.
+    Done,
+    Stats(Box<Stats>),
+    Processes(Processes),
     Over(Outcome),
 }
 
@@ -110,6 +114,9 @@ impl Session {
             Event::Started { pid, at_us } => return Some(Note::Started(pid, at_us)),
             Event::StdinRoom => return Some(Note::StdinRoom),
             Event::Held => return Some(Note::Held),
+            Event::Done => return Some(Note::Done),
+            Event::Stats(stats) => return Some(Note::Stats(stats)),
+            Event::Processes(processes) => return Some(Note::Processes(processes)),
             Event::Failed(failure) => return Some(Note::Over(Outcome::Failed(failure))),
             Event::Exited { status, .. } => return Some(Note::Over(Outcome::Exited(status))),
             Event::Output(stream, data) => {
@@ -149,6 +156,16 @@ impl Session {
         }
     }
 
+    /// Waits for the answer to a request.
+    pub(crate) fn answer(&mut self) -> Note {
+        loop {
+            match self.next() {
+                Note::Ready | Note::Output | Note::StdinRoom => {}
+                note => return note,
+            }
+        }
+    }
+
     /// Waits until standard output holds `text`.
     pub(crate) fn stdout_with(&mut self, text: &str) {
         while !String::from_utf8_lossy(&self.stdout).contains(text) {
@@ -169,18 +186,14 @@ pub(crate) fn configure(image: &str, writable: Option<&str>) -> Configure {
             hosts: "127.0.0.1 localhost\n".into(),
             resolv_conf: "nameserver 10.0.0.1\n".into(),
             machine_id: "0123456789abcdef0123456789abcdef".into(),
+            ..Identity::default()
         },
-        clock: None,
-        entropy: Vec::new(),
         root: Root {
             image: image.into(),
             writable: writable.map(str::to_owned),
             read_only: false,
         },
-        tmpfs: Vec::new(),
-        volumes: Vec::new(),
-        limits: Limits::default(),
-        privileged: false,
+        ..Configure::default()
     }
 }
 

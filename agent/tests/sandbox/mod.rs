@@ -174,7 +174,8 @@ fn make_image(path: &Path) {
     let applets = [
         "sh", "cat", "echo", "id", "sleep", "wc", "head", "ls", "stat", "stty", "tty", "true",
         "touch", "yes", "mount", "grep", "env", "pwd", "kill", "hostname", "readlink", "mkdir",
-        "chroot", "seq", "dd", "ps", "mknod", "ulimit", "test", "printf", "md5sum", "tr",
+        "chroot", "seq", "dd", "ps", "mknod", "ulimit", "test", "printf", "md5sum", "tr", "rm",
+        "mv", "chmod", "df",
     ];
     for applet in applets {
         symlink("busybox", path.join("bin").join(applet)).unwrap();

@@ -1,5 +1,6 @@
 //! The DSDT: what only AML can say. Processors, the virtio-mmio devices (`LNRO0005`, as Linux' driver knows them),
-//! pvpanic (`QEMU0001`), the serial port, the keyboard controller, the power button, and the sleep state that powers off.
+//! pvpanic (`QEMU0001`), the serial port, the keyboard controller, the power button, the generation's identifier, and the sleep state
+//! that powers off.
 
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, Notify, Package, Path,
@@ -17,6 +18,8 @@ const REVISION: u8 = 2;
 const HEADER_SIZE: u32 = 36;
 /// What a power button's device is notified of when it is pressed (ACPI 6.5, table 5.165).
 const PRESSED: u8 = 0x80;
+/// What the generation's device is notified of when its identifier is another.
+const CHANGED: u8 = 0x80;
 
 #[derive(Debug)]
 pub(super) struct Dsdt<'a> {
@@ -48,6 +51,12 @@ impl Aml for Dsdt<'_> {
         }
         keyboard(&mut body);
         power_button(&mut body);
+        let mut devices = self.devices.iter();
+        let has_generation = devices.all(|slot| slot.gsi != layout::GENERATION_GSI);
+        if has_generation {
+            generation(&mut body);
+        }
+        events(has_generation, &mut body);
         let sleep_type = layout::ACPI_POWER_OFF >> 2 & 7;
         Name::new("_S5_".into(), &Package::new(vec![&sleep_type])).to_aml_bytes(&mut body);
         sdt.append_slice(&body.0);
@@ -123,23 +132,51 @@ fn keyboard(sink: &mut dyn AmlSink) {
     in_system_bus(&Device::new("PS2_".into(), vec![&hid, &resources]), sink);
 }
 
-/// A button, and the event device that says when it is pressed: a machine of reduced hardware has no registers for it (ACPI 6.5,
-/// sections 4.8.3.1 and 5.6.9).
+/// A button.
 fn power_button(sink: &mut dyn AmlSink) {
     let hid = Name::new("_HID".into(), &EISAName::new("PNP0C0C"));
     in_system_bus(&Device::new("PWRB".into(), vec![&hid]), sink);
-    let hid = Name::new("_HID".into(), &"ACPI0013");
-    // A consumer's line, edge-triggered, active high, not shared.
-    let line = Interrupt::new(true, true, false, false, layout::POWER_BUTTON_GSI);
-    let resources = ResourceTemplate::new(vec![&line]);
-    let resources = Name::new("_CRS".into(), &resources);
-    let button: Path = "\\_SB_.PWRB".into();
-    let pressed = Notify::new(&button, &PRESSED);
-    // Named for the edge of the line, with its number.
-    let name = format!("_E{:02X}", layout::POWER_BUTTON_GSI);
-    let event = Method::new(Path::new(&name), 0, false, vec![&pressed]);
+}
+
+/// Where it says which machine this is of all that went on from one snapshot (Microsoft, "Virtual Machine Generation ID"). An operating
+/// system that finds another one there has been copied, and gets itself new random numbers.
+fn generation(sink: &mut dyn AmlSink) {
+    let hid = Name::new("_HID".into(), &"HULLVGID");
+    let cid = Name::new("_CID".into(), &"VM_Gen_Counter");
+    let ddn = Name::new("_DDN".into(), &"VM_Gen_Counter");
+    let (low, high) = (
+        layout::GENERATION.0 & 0xffff_ffff,
+        layout::GENERATION.0 >> 32,
+    );
+    let place = Package::new(vec![&low, &high]);
+    let place = Name::new("ADDR".into(), &place);
     in_system_bus(
-        &Device::new("GED_".into(), vec![&hid, &resources, &event]),
+        &Device::new("VGEN".into(), vec![&hid, &cid, &ddn, &place]),
         sink,
     );
+}
+
+/// The event device, which says what happened by the line that is raised: a machine of reduced hardware has no registers for it (ACPI
+/// 6.5, sections 4.8.3.1 and 5.6.9).
+fn events(has_generation: bool, sink: &mut dyn AmlSink) {
+    let hid = Name::new("_HID".into(), &"ACPI0013");
+    // A consumer's lines, edge-triggered, active high, not shared.
+    let button = Interrupt::new(true, true, false, false, layout::POWER_BUTTON_GSI);
+    let generation = Interrupt::new(true, true, false, false, layout::GENERATION_GSI);
+    let mut lines: Vec<&dyn Aml> = vec![&button];
+    lines.extend(has_generation.then_some(&generation as &dyn Aml));
+    let resources = ResourceTemplate::new(lines);
+    let resources = Name::new("_CRS".into(), &resources);
+    // Named for the edges of the lines, with their numbers.
+    let method = |gsi| format!("_E{gsi:02X}");
+    let (button, generation): (Path, Path) = ("\\_SB_.PWRB".into(), "\\_SB_.VGEN".into());
+    let pressed = Notify::new(&button, &PRESSED);
+    let name = method(layout::POWER_BUTTON_GSI);
+    let pressed = Method::new(Path::new(&name), 0, false, vec![&pressed]);
+    let changed = Notify::new(&generation, &CHANGED);
+    let name = method(layout::GENERATION_GSI);
+    let changed = Method::new(Path::new(&name), 0, false, vec![&changed]);
+    let mut contents: Vec<&dyn Aml> = vec![&hid, &resources, &pressed];
+    contents.extend(has_generation.then_some(&changed as &dyn Aml));
+    in_system_bus(&Device::new("GED_".into(), contents), sink);
 }

@@ -32,6 +32,8 @@ pub struct Machine<'a> {
     /// Random bytes of the host, so that the guest's generator is ready from its first line. Only the Linux
     /// protocol has a place for them.
     pub seed: [u8; 32],
+    /// Random bytes that no other machine has, for ACPI's identifier of a machine's generation.
+    pub generation: [u8; 16],
 }
 
 /// Writes everything that the boot vCPU finds when it starts: GDT and page tables, MP and ACPI tables, the
@@ -51,6 +53,7 @@ pub fn configure<M: GuestMemoryBackend>(
     write_command_line(memory, command_line, kernel.setup)?;
     regs::write_tables(memory, kernel.entry.protocol)?;
     mptable::write(memory, machine.topology)?;
+    memory.write_slice(&machine.generation, layout::GENERATION)?;
     let rsdp = acpi::write(memory, machine.topology, machine.devices, machine.serial)?;
     match kernel.entry.protocol {
         Protocol::Linux64 => write_boot_params(memory, kernel, command_line, machine, rsdp),

@@ -161,6 +161,7 @@ fn the_kernel_finds_its_command_line_and_memory() {
         devices: &[],
         serial: false,
         seed: [5; 32],
+        generation: [6; 16],
     };
     let kernel = load_kernel(&memory, SIZE, &mut Cursor::new(elf(false))).expect("a kernel");
     configure(&memory, &kernel, "quiet", &machine).expect("a machine");

@@ -2,57 +2,39 @@
 
 use std::process::ExitCode;
 
-use hull_image::store::Details;
-use serde_json::{Value, json};
+use hull_image::docker;
 
 use super::store;
+use crate::complete;
 use crate::context::Context;
+use crate::inspect::{How, Kind};
 
 /// Show everything about images, as JSON
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     hull image inspect busybox\n  \
-    hull image inspect debian | jq -r '.[0].Config.Env[]'")]
+    hull image inspect -f '{{json .Config.Env}}' debian")]
 pub(crate) struct InspectArgs {
     /// Names, ids, or beginnings of ids
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(value_name = "IMAGE", required = true, add = complete::images())]
     images: Vec<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 pub(super) fn run(args: &InspectArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
+    let form = args.how.form()?;
     let store = store(ctx)?;
-    let mut code = ExitCode::SUCCESS;
-    let mut found = Vec::new();
+    let (mut found, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for image in &args.images {
         match store.inspect(image) {
-            Ok(details) => found.push(object(&details)?),
+            Ok(details) => {
+                let object = docker::inspect(&details)?.to_string();
+                found.push((Kind::Image, object.into()));
+            }
             Err(error) => code = crate::fail(&error.into()),
         }
     }
-    anstream::println!("{}", serde_json::to_string_pretty(&found)?);
+    form.print(&found)?;
     Ok(code)
-}
-
-/// The fields of `docker image inspect`; the configuration as it came, in which the engine's types may lack something.
-fn object(details: &Details) -> anyhow::Result<Value> {
-    let summary = &details.summary;
-    let config: Value = serde_json::from_slice(details.config.bytes())?;
-    let field = |name: &str| config.get(name).cloned().unwrap_or_default();
-    let names: Vec<String> = summary.names.iter().map(|name| name.familiar()).collect();
-    let digests = summary.digests.iter();
-    let digests: Vec<String> = digests.map(|digest| digest.familiar()).collect();
-    Ok(json!({
-        "Id": summary.id,
-        "RepoTags": names,
-        "RepoDigests": digests,
-        "Created": field("created"),
-        "Author": field("author"),
-        "Architecture": field("architecture"),
-        "Variant": field("variant"),
-        "Os": field("os"),
-        "Size": summary.size,
-        "Config": field("config"),
-        "RootFS": {"Type": "layers", "Layers": details.config.layers()},
-        "Metadata": {"LastTagTime": summary.added},
-    }))
 }

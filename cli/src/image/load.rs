@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use hull_image::{Input, LoadOptions, Platform, Reference};
 
-use super::{progress, store};
+use super::progress::{self, Way};
+use super::store;
 use crate::context::Context;
 
 /// Load images from an archive or an OCI layout
@@ -45,7 +46,7 @@ pub(super) async fn run(args: LoadArgs, ctx: &Context) -> anyhow::Result<ExitCod
         platform: args.platform,
         name: args.tag,
     };
-    let progress = progress::choose(args.quiet);
+    let progress = progress::choose(args.quiet, Way::In);
     let loaded = store(ctx)?.load(input, &options, progress).await?;
     for image in loaded {
         for name in &image.names {

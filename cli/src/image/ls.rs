@@ -2,19 +2,40 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-use comfy_table::{Table, presets};
-use hull_image::Reference;
 use hull_image::store::Summary;
+use hull_image::{Filters, Reference};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::filter::Filter;
-use super::size::human;
 use super::store;
 use crate::context::Context;
-use crate::ps::ago;
+use crate::format::{Columns, List, Row, units};
 
+/// Without digests, and with them.
+const COLUMNS: [Columns; 2] = [
+    Columns {
+        table: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+        quiet: "{{.ID}}",
+        headers: HEADERS,
+    },
+    Columns {
+        table: "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
+        quiet: "{{.ID}}",
+        headers: HEADERS,
+    },
+];
+const HEADERS: &[(&str, &str)] = &[
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+    ("Containers", "CONTAINERS"),
+];
 const NONE: &str = "<none>";
 
 /// List images
@@ -37,91 +58,59 @@ pub(crate) struct LsArgs {
     /// Show the digests of manifests
     #[arg(long)]
     digests: bool,
-    /// List only what fits: dangling=true|false, label=KEY[=VALUE], reference=PATTERN
+    /// Also images without a name that others were made of
+    #[arg(short, long)]
+    all: bool,
+    /// List only what fits: dangling=true|false, label=KEY[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE,
+    /// until=TIME
     #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<Filter>,
-    /// How to print them; json is one object in a line
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
+    filter: Vec<String>,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 /// An image under one of its names.
-struct Row<'a> {
+struct Named<'a> {
     image: &'a Summary,
     name: Option<&'a Reference>,
 }
 
 pub(super) fn run(args: &LsArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
-    let mut filters = args.filter.clone();
-    filters.extend(args.pattern.clone().map(Filter::Reference));
-    let mut images = store(ctx)?.list()?;
-    images.retain(|image| filters.iter().all(|filter| filter.fits(image)));
-    let rows: Vec<Row<'_>> = images
-        .iter()
-        .flat_map(rows)
-        .filter(|row| filters.iter().all(|filter| filter.fits_name(row.name)))
-        .collect();
+    let [plain, digests] = &COLUMNS;
+    let columns = if args.digests { digests } else { plain };
+    let list = List::new(columns, args.format.as_deref(), args.quiet)?;
     let now = Timestamp::now();
+    let mut filters = Filters::default();
+    for filter in &args.filter {
+        filters.add_text(filter, now)?;
+    }
+    if let Some(pattern) = &args.pattern {
+        filters.add("reference", pattern, now)?;
+    }
+    let images = store(ctx)?.select(&filters, args.all)?;
+    let mut named: Vec<Named<'_>> = images.iter().flat_map(names).collect();
     if args.quiet {
         // Once each, however many names it has.
-        let mut last = None;
-        for row in rows {
-            if last.replace(row.image.id) != Some(row.image.id) {
-                anstream::println!("{}", row.id(args.no_trunc));
-            }
-        }
-    } else if args.format == Format::Json {
-        for row in &rows {
-            anstream::println!("{}", row.object(args.no_trunc, now));
-        }
-    } else {
-        anstream::println!("{}", table(&rows, args, now));
+        named.dedup_by_key(|one| one.image.id);
     }
+    let rows: Vec<Row> = named
+        .iter()
+        .map(|one| one.row(args.no_trunc, now))
+        .collect();
+    list.print(&rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(image: &Summary) -> Vec<Row<'_>> {
+fn names(image: &Summary) -> Vec<Named<'_>> {
     if image.names.is_empty() {
-        return vec![Row { image, name: None }];
+        return vec![Named { image, name: None }];
     }
     let names = image.names.iter().map(Some);
-    names.map(|name| Row { image, name }).collect()
+    names.map(|name| Named { image, name }).collect()
 }
 
-fn table(rows: &[Row<'_>], args: &LsArgs, now: Timestamp) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let mut header = vec!["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"];
-    if args.digests {
-        header.insert(2, "DIGEST");
-    }
-    table.set_header(header);
-    for row in rows {
-        let mut cells = vec![
-            row.repository(),
-            row.tag(),
-            row.id(args.no_trunc),
-            row.created(now),
-            human(row.image.size),
-        ];
-        if args.digests {
-            cells.insert(2, row.digest());
-        }
-        table.add_row(cells);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    table
-}
-
-impl Row<'_> {
+impl Named<'_> {
     fn repository(&self) -> String {
         // An image that lost its tag to a newer one is still known by where it came from.
         let known = self.name.or(self.image.digests.first());
@@ -151,21 +140,26 @@ impl Row<'_> {
 
     fn created(&self, now: Timestamp) -> String {
         match self.image.created {
-            Some(created) => format!("{} ago", ago(created, now)),
+            Some(created) => format!("{} ago", units::ago(created, now)),
             None => "N/A".to_owned(),
         }
     }
 
-    /// The fields of `docker image ls --format json`.
-    fn object(&self, full: bool, now: Timestamp) -> serde_json::Value {
-        json!({
+    /// The fields that Docker has. What takes long to find out is not available; hull system df -v finds it out.
+    fn row(&self, full: bool, now: Timestamp) -> Row {
+        const UNKNOWN: &str = "N/A";
+        let created = self.image.created.map(|created| created.to_string());
+        Row::new(json!({
             "ID": self.id(full),
             "Repository": self.repository(),
             "Tag": self.tag(),
             "Digest": self.digest(),
-            "CreatedAt": self.image.created.map(|created| created.to_string()),
+            "CreatedAt": created.unwrap_or_else(|| UNKNOWN.to_owned()),
             "CreatedSince": self.created(now),
-            "Size": human(self.image.size),
-        })
+            "Size": units::size(self.image.size),
+            "SharedSize": UNKNOWN,
+            "UniqueSize": UNKNOWN,
+            "Containers": UNKNOWN,
+        }))
     }
 }

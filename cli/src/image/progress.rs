@@ -1,4 +1,4 @@
-//! Progress of pulls and loads on standard error: bars on a terminal, else a line for each change.
+//! Progress of pulls, pushes and loads on standard error: bars on a terminal, else a line for each change.
 
 use std::io::IsTerminal;
 use std::mem::{Discriminant, discriminant};
@@ -9,26 +9,38 @@ use hull_image::progress::Silent;
 use hull_image::{Event, LayerInfo, LayerState, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// Which way layers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    Out,
+}
+
 /// What fits the situation.
-pub(super) fn choose(quiet: bool) -> Arc<dyn Progress> {
+pub(super) fn choose(quiet: bool, way: Way) -> Arc<dyn Progress> {
     if quiet {
         Arc::new(Silent)
     } else if std::io::stderr().is_terminal() {
-        Arc::new(Bars::new())
+        Arc::new(Bars::new(way))
     } else {
-        Arc::new(Lines::default())
+        Arc::new(Lines {
+            way,
+            layers: Mutex::default(),
+        })
     }
 }
 
 /// A bar per layer.
 struct Bars {
+    way: Way,
     multi: MultiProgress,
     bars: Mutex<Vec<ProgressBar>>,
 }
 
 impl Bars {
-    fn new() -> Self {
+    fn new(way: Way) -> Self {
         Self {
+            way,
             multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
             bars: Mutex::default(),
         }
@@ -72,30 +84,37 @@ impl Progress for Bars {
                 bar.set_message("Downloading");
                 bar.set_position(*received);
             }
-            LayerState::Present | LayerState::Done => {
+            LayerState::Uploading { sent, size } => {
+                bar.set_message("Pushing");
+                bar.set_length(*size);
+                bar.set_position(*sent);
+            }
+            LayerState::Present | LayerState::Done | LayerState::Mounted { .. } => {
                 let template = "{prefix}: {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style);
                 }
-                bar.finish_with_message(text(state));
+                bar.finish_with_message(text(state, self.way));
             }
             LayerState::Retrying { why, after } => {
                 bar.set_message("Retrying");
                 let line = format!("{}: {}", bar.prefix(), retrying(why, *after));
                 let _ = self.multi.println(line);
             }
-            other => bar.set_message(text(other)),
+            other => bar.set_message(text(other, self.way)),
         }
     }
 }
 
 /// A line per change.
-#[derive(Default)]
-struct Lines(Mutex<Vec<(LayerInfo, Option<Discriminant<LayerState>>)>>);
+struct Lines {
+    way: Way,
+    layers: Mutex<Vec<(LayerInfo, Option<Discriminant<LayerState>>)>>,
+}
 
 impl Progress for Lines {
     fn report(&self, event: &Event) {
-        let mut layers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Layers(found) => {
                 *layers = found.iter().map(|layer| (*layer, None)).collect();
@@ -108,7 +127,7 @@ impl Progress for Lines {
                 let again = matches!(state, LayerState::Retrying { .. });
                 if *last != now || again {
                     *last = now;
-                    anstream::eprintln!("{}: {}", layer.layer.short(), text(state));
+                    anstream::eprintln!("{}: {}", layer.layer.short(), text(state, self.way));
                 }
             }
             Event::Retry { why, after } => anstream::eprintln!("{}", retrying(why, *after)),
@@ -117,8 +136,13 @@ impl Progress for Lines {
     }
 }
 
-fn text(state: &LayerState) -> String {
+fn text(state: &LayerState, way: Way) -> String {
     match state {
+        LayerState::Compressing => "Preparing".to_owned(),
+        LayerState::Uploading { .. } => "Pushing".to_owned(),
+        LayerState::Mounted { from } => format!("Mounted from {from}"),
+        LayerState::Present if way == Way::Out => "Layer already exists".to_owned(),
+        LayerState::Done if way == Way::Out => "Pushed".to_owned(),
         LayerState::Waiting => "Waiting for another pull".to_owned(),
         LayerState::Downloading { .. } => "Downloading".to_owned(),
         LayerState::Retrying { why, after } => retrying(why, *after),

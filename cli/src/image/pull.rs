@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use hull_image::{Platform, PullOptions, Pulled, Reference, registry};
 
-use super::{progress, store};
+use super::progress::{self, Way};
+use super::store;
 use crate::context::Context;
+use crate::trust::Trust;
 
 /// Fetch an image from a registry
 #[derive(Debug, clap::Args)]
@@ -14,7 +16,7 @@ use crate::context::Context;
     hull image pull ghcr.io/owner/app:1.2           from another registry\n  \
     hull image pull localhost:5000/app              without TLS, since it is this machine\n  \
     hull image pull debian@sha256:<64 digits>       exactly that one\n\n\
-    Credentials are those of `docker login` (~/.docker/config.json and its helpers). What was downloaded before\n\
+    Credentials are those of hull login, which are Docker's (~/.docker/config.json and its helpers). What was downloaded before\n\
     an interruption is not downloaded again.")]
 pub(crate) struct PullArgs {
     /// What to fetch: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
@@ -29,6 +31,8 @@ pub(crate) struct PullArgs {
     /// A registry that may be reached without TLS, besides those of the configuration file
     #[arg(long, value_name = "HOST[:PORT]")]
     insecure_registry: Vec<String>,
+    #[command(flatten)]
+    _trust: Trust,
 }
 
 pub(super) async fn run(args: PullArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
@@ -49,10 +53,15 @@ pub(super) async fn run(args: PullArgs, ctx: &Context) -> anyhow::Result<ExitCod
 }
 
 /// Fetches what `reference` names, for another command: whatever is shown goes to standard error.
-pub(crate) async fn pull(reference: &str, quiet: bool, ctx: &Context) -> anyhow::Result<()> {
+pub(crate) async fn pull(
+    reference: &str,
+    platform: Option<Platform>,
+    quiet: bool,
+    ctx: &Context,
+) -> anyhow::Result<()> {
     let reference: Reference = reference.parse()?;
     let options = PullOptions {
-        platform: None,
+        platform,
         registries: registry::Config::from_env()?,
     };
     let pulled = fetch(&reference, &options, quiet, ctx).await?;
@@ -71,7 +80,7 @@ async fn fetch(
     if !quiet {
         anstream::eprintln!("Pulling {}", reference.familiar());
     }
-    let progress = progress::choose(quiet);
+    let progress = progress::choose(quiet, Way::In);
     Ok(store(ctx)?.pull(reference, options, progress).await?)
 }
 

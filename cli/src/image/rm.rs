@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use hull_engine::Engine;
-use hull_image::Removed;
+use hull_image::{Remove, Removed};
 
 use super::store;
+use crate::complete;
 use crate::context::Context;
 
 /// Remove images
@@ -17,17 +18,24 @@ pub(crate) struct RmArgs {
     /// Also images with several names, and those that containers need
     #[arg(short, long)]
     force: bool,
+    /// Leave images without a name that it was made of
+    #[arg(long)]
+    no_prune: bool,
     /// Names, ids, or beginnings of ids
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(value_name = "IMAGE", required = true, add = complete::images())]
     images: Vec<String>,
 }
 
 pub(super) fn run(args: &RmArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     let store = store(ctx)?;
-    let uses = Engine::uses(ctx.paths());
+    let remove = Remove {
+        force: args.force,
+        keep_parents: args.no_prune,
+        uses: Engine::uses(ctx.paths()),
+    };
     let mut code = ExitCode::SUCCESS;
     for image in &args.images {
-        match store.remove(image, args.force, &uses) {
+        match store.remove_with(image, &remove) {
             Ok(removed) => print(&removed),
             Err(error) => code = crate::fail(&error.into()),
         }

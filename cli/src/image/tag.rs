@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use hull_image::Reference;
 
 use super::store;
+use crate::complete;
 use crate::context::Context;
 
 /// Give an image another name
@@ -14,7 +15,7 @@ use crate::context::Context;
     hull image tag 3f5ef9003cef app:stable          the name is taken from another image if need be")]
 pub(crate) struct TagArgs {
     /// The image: a name, an id, or the beginning of an id
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", add = complete::images())]
     source: String,
     /// Its new name; the tag is latest if there is none
     #[arg(value_name = "TARGET[:TAG]")]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hull_engine::Timing;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -14,8 +13,9 @@ use super::args::Args;
 /// Measures a run from the start of the command.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    timing: Timing,
+    steps: Vec<(String, Duration)>,
     begun: Instant,
+    last: Instant,
     /// Tells when the first byte of output went out.
     first_byte: Option<oneshot::Receiver<Instant>>,
     print: bool,
@@ -25,31 +25,47 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start(args: &Args) -> Self {
         Self {
-            timing: Timing::start(),
-            begun: Instant::now(),
-            first_byte: None,
             print: args.timing,
             file: args.timing_file.clone(),
+            ..Self::silent()
         }
     }
 
     /// One that nobody reads.
     pub(crate) fn silent() -> Self {
+        let now = Instant::now();
         Self {
-            timing: Timing::start(),
-            begun: Instant::now(),
+            steps: Vec::new(),
+            begun: now,
+            last: now,
             first_byte: None,
             print: false,
             file: None,
         }
     }
 
+    /// What was done since the step before, or the start, was this.
     pub(crate) fn step(&mut self, name: &'static str) {
-        self.timing.step(name);
+        let now = Instant::now();
+        self.steps.push((name.to_owned(), now - self.last));
+        self.last = now;
     }
 
-    pub(crate) fn append(&mut self, timing: &Timing) {
-        self.timing.append(timing);
+    /// The steps of a start as the daemon tells them, in microseconds, and what else that took until now.
+    pub(crate) fn started(&mut self, steps: &[(String, u64)]) {
+        let mut told = Duration::ZERO;
+        for (name, micros) in steps {
+            let time = Duration::from_micros(*micros);
+            // What happened in the guest is part of another step.
+            if !name.starts_with("guest: ") {
+                told += time;
+            }
+            self.steps.push((name.clone(), time));
+        }
+        let now = Instant::now();
+        let rest = (now - self.last).saturating_sub(told);
+        self.steps.push(("to the daemon and back".to_owned(), rest));
+        self.last = now;
     }
 
     /// What passes output on says through this when the first byte went out.
@@ -69,15 +85,15 @@ impl Clock {
         if !self.is_wanted() {
             return Ok(());
         }
-        let mut all = self.timing.steps().to_vec();
+        let mut all = self.steps.clone();
         if let Some(Ok(at)) = self.first_byte.as_mut().map(oneshot::Receiver::try_recv) {
-            all.push(("until the first byte", at - self.begun));
+            all.push(("until the first byte".to_owned(), at - self.begun));
         }
-        all.push(("total", self.begun.elapsed()));
+        all.push(("total".to_owned(), self.begun.elapsed()));
         let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
         let mut figures: Vec<(String, f64)> = all
-            .iter()
-            .map(|(name, time)| ((*name).to_owned(), milliseconds(*time)))
+            .into_iter()
+            .map(|(name, time)| (name, milliseconds(time)))
             .collect();
         figures.extend(section(metrics, "timeline_ms", "vmm"));
         let exits = section(metrics, "exits", "exits");

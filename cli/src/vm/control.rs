@@ -1,12 +1,13 @@
-//! `hull vm stop`, `kill`, `pause`, `resume` and `rm`.
+//! `hull vm stop`, `kill`, `pause`, `unpause`, `suspend`, `resume` and `rm`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hull_engine::plain::{MicroVms, VmError, VmName};
+use hull_engine::plain::{MicroVms, VmError, VmName, VmStatus};
 
 use super::name;
 use super::report::Which;
+use super::start::start_one;
 
 /// Ask guests to power off, and after a while end them
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,7 @@ pub(crate) struct KillArgs {
 
 /// Let the vCPUs of microVMs stand still
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hull vm pause web && hull vm unpause web")]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     which: Which,
@@ -41,12 +43,36 @@ pub(crate) struct PauseArgs {
 
 /// Let the vCPUs of paused microVMs run again
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hull vm unpause web")]
+pub(crate) struct UnpauseArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Write microVMs that run, with their memory, to disk, and end their machines
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Their disks stay where they are, and must not be changed until they are resumed: what does not go with the memory is not used.\n\n\
+    Examples:\n  \
+    hull vm suspend web          its memory is in files now, and costs none\n  \
+    hull vm resume web           it goes on where it was, also after a restart of the host"
+)]
+pub(crate) struct SuspendArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Go on with suspended microVMs, in the background, or with paused ones
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hull vm resume web                 it goes on where it was\n  \
+    hull vm start --cold web           it boots, and what it was is forgotten")]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     which: Which,
 }
 
-/// Remove microVMs; their disks stay
+/// Remove microVMs; their disks stay, but for the copies of those that went on from a snapshot
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// Also those that run, which are ended
@@ -86,8 +112,36 @@ pub(super) async fn pause(args: PauseArgs, vms: &MicroVms) -> anyhow::Result<Exi
     simply(args.which, vms, |vms, name| vms.pause(name)).await
 }
 
-pub(super) async fn resume(args: ResumeArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+pub(super) async fn unpause(args: UnpauseArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     simply(args.which, vms, |vms, name| vms.resume(name)).await
+}
+
+pub(super) async fn suspend(args: SuspendArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+    simply(args.which, vms, |vms, name| vms.suspend(name)).await
+}
+
+pub(super) async fn resume(args: ResumeArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for text in &args.which.names {
+        match resume_one(text, vms).await {
+            Ok(name) => args.which.format.done(&name, vms),
+            Err(error) => code = crate::fail(&error),
+        }
+    }
+    Ok(code)
+}
+
+async fn resume_one(text: &str, vms: &MicroVms) -> anyhow::Result<VmName> {
+    let name = name(text)?;
+    match vms.get(&name)?.state.status {
+        VmStatus::Suspended => start_one(text, false, vms).await,
+        VmStatus::Running => {
+            let (vms, of) = (vms.clone(), name.clone());
+            blocking(move || vms.resume(&of)).await?;
+            Ok(name)
+        }
+        VmStatus::Created | VmStatus::Exited => Err(VmError::NotSuspended(name).into()),
+    }
 }
 
 pub(super) async fn rm(args: RmArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::spec::SpecArgs;
 use super::{FAILED, terminal};
-use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
+use crate::attach::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
 
 /// Run a microVM in the foreground, and remove it at its end
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,8 @@ use crate::run::signals::{INTERRUPT, Signals, WINDOW_CHANGED};
     hull vm run --kernel vmlinux --initrd initrd.img -m 1g   another kernel\n  \
     hull vm run --disk root.ext4:ro --cmdline 'quiet init=/bin/sh'\n  \
     hull vm run --disk root.ext4 --net bridge -p 8080:80     the host's port 8080 is the guest's port 80\n  \
-    hull vm run --disk root.ext4 --net user -p 8080:80       the same without any privilege"
+    hull vm run --disk root.ext4 --net user -p 8080:80       the same without any privilege\n  \
+    hull vm run --from warm                                  go on where a snapshot was taken"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -36,7 +37,7 @@ pub(crate) struct Args {
 pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     match foreground(args, vms).await {
         Ok(end) => {
-            if end.code != 0 {
+            if end.code != 0 || end.suspended {
                 anstream::eprintln!("hull: {}", end.reason);
             }
             Ok(ExitCode::from(end.code))
@@ -49,9 +50,8 @@ pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> 
 }
 
 async fn foreground(args: Args, vms: &MicroVms) -> anyhow::Result<VmEnd> {
-    let (name, spec) = args.spec.split();
     let mut signals = Signals::listen()?;
-    let owned = vms.make(name, spec, true)?;
+    let owned = args.spec.make(vms, true)?;
     let started = {
         let size = terminal::screen_size();
         let start = owned.start(Some(Screen { size }));

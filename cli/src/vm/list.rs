@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::name;
-use crate::ps::ago;
+use crate::format::units::ago;
 
 /// List microVMs
 #[derive(Debug, clap::Args)]
@@ -154,6 +154,7 @@ fn word(one: &Listed, vms: &MicroVms) -> &'static str {
         VmStatus::Created => "created",
         VmStatus::Running if vms.is_paused(one) => "paused",
         VmStatus::Running => "running",
+        VmStatus::Suspended => "suspended",
         VmStatus::Exited => "exited",
     }
 }
@@ -164,6 +165,7 @@ fn status(one: &Listed, vms: &MicroVms, now: Timestamp) -> String {
         "created" => "Created".to_owned(),
         "paused" => format!("Up {} (Paused)", since(one.state.started)),
         "running" => format!("Up {}", since(one.state.started)),
+        "suspended" => format!("Suspended {} ago", since(one.state.finished)),
         _ => {
             let code = one.state.exit_code.unwrap_or_default();
             format!("Exited ({code}) {} ago", since(one.state.finished))
@@ -171,14 +173,14 @@ fn status(one: &Listed, vms: &MicroVms, now: Timestamp) -> String {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header);
     table
 }
 
-fn print(table: &mut Table) {
+pub(super) fn print(table: &mut Table) {
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }

@@ -2,9 +2,11 @@
 
 mod control;
 mod foreground;
+mod fork;
 pub(crate) mod list;
 mod output;
 mod report;
+mod snapshot;
 mod spec;
 mod start;
 mod terminal;
@@ -25,6 +27,9 @@ const FAILED: u8 = 125;
     hull vm run --kernel vmlinux --initrd initrd.img    boot another kernel\n  \
     hull vm create --name web --disk root.ext4          make one, for the background\n  \
     hull vm start web && hull vm console web            start it and attach to its console\n  \
+    hull vm suspend web && hull vm resume web           write it to disk, and go on where it was\n  \
+    hull vm snapshot web warm && hull vm run --from warm    a second one from there\n  \
+    hull vm fork web -n 3                               three more as it is now\n  \
     hull vm stop web && hull vm rm web                  power it off and forget it")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -39,7 +44,11 @@ enum Command {
     Stop(control::StopArgs),
     Kill(control::KillArgs),
     Pause(control::PauseArgs),
+    Unpause(control::UnpauseArgs),
+    Suspend(control::SuspendArgs),
     Resume(control::ResumeArgs),
+    Snapshot(snapshot::Args),
+    Fork(fork::Args),
     #[command(visible_alias = "list")]
     Ls(list::LsArgs),
     Inspect(list::InspectArgs),
@@ -61,7 +70,11 @@ pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
         Command::Stop(args) => control::stop(args, &vms).await,
         Command::Kill(args) => control::kill(args, &vms).await,
         Command::Pause(args) => control::pause(args, &vms).await,
+        Command::Unpause(args) => control::unpause(args, &vms).await,
+        Command::Suspend(args) => control::suspend(args, &vms).await,
         Command::Resume(args) => control::resume(args, &vms).await,
+        Command::Snapshot(args) => snapshot::run(args, &vms).await,
+        Command::Fork(args) => fork::run(args, &vms).await,
         Command::Ls(args) => list::ls(&args, &vms),
         Command::Inspect(args) => list::inspect(&args, &vms),
         Command::Stats(args) => list::stats(&args, &vms),

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::{name, terminal};
-use crate::run::signals::{Signals, WINDOW_CHANGED};
+use crate::attach::signals::{Signals, WINDOW_CHANGED};
 
 /// Show what a microVM's console printed since its last start
 #[derive(Debug, clap::Args)]

@@ -6,14 +6,27 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use hull_engine::network::Publication;
 use hull_engine::parse_size;
-use hull_engine::plain::{ConsoleKind, DiskSpec, NetSpec, RootSpec, ShareSpec, VmName, VmSpec};
+use hull_engine::plain::{
+    ConsoleKind, DiskSpec, MicroVms, NetSpec, Owned, RootSpec, ShareSpec, VmChanges, VmError,
+    VmName, VmSpec,
+};
 
 /// What `hull vm run` and `hull vm create` have in common.
 #[derive(Debug, clap::Args)]
 pub(super) struct SpecArgs {
     /// The name; a random one if not given
     #[arg(long)]
-    pub(super) name: Option<VmName>,
+    name: Option<VmName>,
+    /// Go on from a snapshot (hull vm snapshot), with copies of its disks. What it is comes from there, but for --name, --net and --publish:
+    /// as many --net as it has interfaces, each tap=NAME, unplugged, or what it was
+    #[arg(
+        long,
+        value_name = "SNAPSHOT",
+        conflicts_with_all = [
+            "kernel", "initrd", "disks", "root", "dns", "shares", "cpus", "memory", "console", "cmdline", "raw_cmdline"
+        ]
+    )]
+    from: Option<String>,
     /// An ELF vmlinux or a bzImage; Hull's own kernel if not given
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -29,7 +42,8 @@ pub(super) struct SpecArgs {
     root: Option<RootSpec>,
     /// A network interface; can be given several times. NETWORK[,ip=ADDRESS][,mac=MAC][,mtu=BYTES][,queues=N] is in a network
     /// (hull network ls; the network bridge is always there), tap=NAME[,mac=..][,mtu=..][,queues=N] has a TAP device that exists,
-    /// user[,ip=..][,mac=..][,mtu=..] has the host's network without any privilege, by the program passt; none is none
+    /// user[,ip=..][,mac=..][,mtu=..] has the host's network without any privilege, by the program passt; unplugged has no cable in it; none is
+    /// none
     #[arg(long = "net", visible_alias = "network", value_name = "NET")]
     networks: Vec<NetSpec>,
     /// A port of the host that is the guest's, such as 8080:80, 127.0.0.1:5353:53/udp or 8000-8010:80-90; can be given several times.
@@ -80,7 +94,17 @@ enum Console {
 }
 
 impl SpecArgs {
-    pub(super) fn split(self) -> (Option<VmName>, VmSpec) {
+    /// Makes the microVM.
+    pub(super) fn make(self, vms: &MicroVms, auto_remove: bool) -> Result<Owned, VmError> {
+        if let Some(snapshot) = self.from {
+            let changes = VmChanges {
+                name: self.name,
+                auto_remove,
+                networks: self.networks,
+                publish: self.publish,
+            };
+            return vms.make_from(&snapshot, changes);
+        }
         let spec = VmSpec {
             kernel: self.kernel,
             initrd: self.initrd,
@@ -100,6 +124,6 @@ impl SpecArgs {
             cmdline: self.cmdline,
             raw_cmdline: self.raw_cmdline,
         };
-        (self.name, spec)
+        vms.make(self.name, spec, auto_remove)
     }
 }

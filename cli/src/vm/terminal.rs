@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use hull_engine::plain::{MicroVms, ScreenSize, VmName};
 use tokio::sync::watch;
 
-use crate::run::terminal::{Raw, quiet, size};
+use crate::attach::terminal::{Raw, quiet, size};
 
 /// Ctrl-].
 const ESCAPE: u8 = 0x1d;

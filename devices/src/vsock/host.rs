@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::net::{RecvFlags, SocketFlags};
+use rustix::rand::GetRandomFlags;
 
 use super::config::VsockBackend;
 use super::connection::{Connection, Key, Origin};
@@ -80,7 +81,7 @@ impl Host {
             handshakes: Vec::new(),
             timer,
             accept_again: false,
-            next_port: FIRST_PORT,
+            next_port: some_port(),
         })
     }
 
@@ -205,6 +206,16 @@ impl Host {
         self.next_port = port.checked_add(1).unwrap_or(FIRST_PORT);
         port
     }
+}
+
+/// Where ports begin, which is somewhere else for each device: Linux keeps a connection that it has closed until it hears that its peer
+/// has closed it, too. A guest that was saved in between keeps it for eight seconds of its new life, and would refuse another
+/// one with the same ports.
+fn some_port() -> u32 {
+    let mut bytes = [0; 4];
+    // Without chance there is no less than a fixed beginning.
+    let _ = rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty());
+    FIRST_PORT + u32::from_ne_bytes(bytes) % FIRST_PORT
 }
 
 /// A place for one more client: a free one, or that of the client that has said nothing for the longest time, if that is long

@@ -1,4 +1,4 @@
-//! One container's directory: `record.json` (never changes), `state.json`, `lock`, the writable disk
+//! One container's directory: `record.json` (changes only when a user says so), `state.json`, `lock`, the writable disk
 //! and the VMM's log.
 //!
 //! Whoever holds the lock owns the container. It is a `flock`, so the kernel releases it when the
@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerConfig, ContainerId, State};
+use crate::snapshot::SnapshotRef;
 
-/// The part of a container that never changes after it was made.
+/// The part of a container that changes only when a user says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
@@ -28,6 +29,22 @@ pub(crate) struct Record {
     /// The signal that asks it to stop.
     pub(crate) stop_signal: u8,
     pub(crate) config: ContainerConfig,
+    /// It is the daemon's: nobody else recovers or removes it.
+    #[serde(default)]
+    pub(crate) supervised: bool,
+    /// What the daemon's client said when it asked for the container, for it to be told again.
+    #[serde(default)]
+    pub(crate) client: serde_json::Value,
+    /// What it goes on from when it is started for the first time. Until that start has come up it has no disk.
+    #[serde(default)]
+    pub(crate) from: Option<SnapshotRef>,
+}
+
+impl Record {
+    /// Whether it goes at its end, by its owner's hand.
+    pub(crate) fn is_removed_by_owner(&self) -> bool {
+        self.config.auto_remove && !self.supervised
+    }
 }
 
 /// The paths of one container; holding this means nothing.
@@ -58,6 +75,16 @@ impl Directory {
         self.path.join("disk.ext4")
     }
 
+    /// A disk that takes the place of the writable one as soon as its machine has come up.
+    pub(crate) fn next_disk(&self) -> PathBuf {
+        self.path.join("disk.next")
+    }
+
+    /// Puts it there.
+    pub(crate) fn take_next_disk(&self) -> io::Result<()> {
+        fs::rename(self.next_disk(), self.disk())
+    }
+
     /// Everything the VMM says.
     pub(crate) fn vmm_log(&self) -> PathBuf {
         self.path.join("vmm.log")
@@ -71,6 +98,11 @@ impl Directory {
     /// The machine of a container that is suspended.
     pub(crate) fn suspended(&self) -> PathBuf {
         self.path.join("suspended")
+    }
+
+    /// Machines as they were at some moments.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
     }
 
     /// What the VMM counted, written at its end.
@@ -128,6 +160,16 @@ impl Directory {
     pub(crate) fn state(&self) -> io::Result<State> {
         read_json(&self.path.join("state.json"))
     }
+
+    /// Writes down what a user changed. The caller holds the shelf's lock.
+    pub(crate) fn write_record(&self, record: &Record) -> io::Result<()> {
+        write_json(&self.path.join("record.json"), record)
+    }
+
+    /// The output of its programs.
+    pub(crate) fn log(&self, id: &ContainerId) -> PathBuf {
+        self.path.join(format!("{id}-json.log"))
+    }
 }
 
 impl Held {
@@ -136,7 +178,7 @@ impl Held {
     }
 
     pub(crate) fn write_record(&self, record: &Record) -> io::Result<()> {
-        write_json(&self.directory.path.join("record.json"), record)
+        self.directory.write_record(record)
     }
 
     pub(crate) fn write_state(&self, state: &State) -> io::Result<()> {

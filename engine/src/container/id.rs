@@ -15,9 +15,7 @@ pub struct ContainerId(String);
 impl ContainerId {
     /// A new identifier from the kernel's random numbers.
     pub(crate) fn random() -> io::Result<Self> {
-        let mut bytes = [0_u8; 32];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        Ok(Self(hex::encode(bytes)))
+        random().map(Self)
     }
 
     /// All 64 digits.
@@ -29,6 +27,13 @@ impl ContainerId {
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
+}
+
+/// 64 hexadecimal digits from the kernel's random numbers.
+pub(crate) fn random() -> io::Result<String> {
+    let mut bytes = [0_u8; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex::encode(bytes))
 }
 
 impl TryFrom<String> for ContainerId {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{ContainerId, Directory, Held, HostProcess, Record, State, Status, name};
-use crate::Paths;
+use crate::{Paths, suspended};
 
 /// The set of containers below one root.
 #[derive(Clone, Debug)]
@@ -47,6 +47,11 @@ impl Shelf {
     /// The containers of a root directory, to be read only.
     pub(crate) fn at(paths: Paths) -> Self {
         Self { paths }
+    }
+
+    /// The directory with all containers.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.paths.containers()
     }
 
     /// The directory of all runtime files.
@@ -135,7 +140,8 @@ impl Shelf {
     }
 
     /// Brings what dead owners left into order: removes half-made containers and those that were to
-    /// be removed at their end, marks the others exited.
+    /// be removed at their end, marks the others exited, or suspended where their machine is complete in files. What is the
+    /// daemon's is put in order by the daemon.
     pub(crate) fn recover(&self) -> io::Result<()> {
         let _lock = self.lock()?;
         for id in self.ids()? {
@@ -148,19 +154,87 @@ impl Shelf {
                 self.discard(held, &id, None)?;
                 continue;
             };
-            if record.config.auto_remove && state.status != Status::Suspended {
+            if record.supervised {
+                continue;
+            }
+            if record.config.auto_remove && !suspended::is_sealed(&directory) {
                 tracing::info!(%id, "removing a container whose owner is gone");
                 self.discard(held, &id, Some(&record.name))?;
                 continue;
             }
-            if matches!(state.status, Status::Running | Status::Paused) {
-                state.abandoned(Timestamp::now());
-                held.write_state(&state)?;
-            }
-            // Its owner may have died before its machine ran, or while it powered off.
-            remove_tree(&self.runtime(&id))?;
+            self.abandon(&held, &id, &mut state)?;
         }
         Ok(())
+    }
+
+    /// Writes down that a container does not run any more, if nobody owns it; its state then. Nothing if somebody does, or if it is gone.
+    pub(crate) fn recover_one(&self, id: &ContainerId) -> io::Result<Option<State>> {
+        let Some((held, _, mut state)) = self.hold(id)? else {
+            return Ok(None);
+        };
+        self.abandon(&held, id, &mut state)?;
+        Ok(Some(state))
+    }
+
+    /// A container's owner may have died before its machine ran, while it did, while it was written to files or made of them,
+    /// or while it powered off. What is complete in files lives on, and nothing else.
+    fn abandon(&self, held: &Held, id: &ContainerId, state: &mut State) -> io::Result<()> {
+        let directory = self.directory(id);
+        let sealed = suspended::is_sealed(&directory);
+        let was = state.status;
+        match (was, sealed) {
+            // Its owner died when all was written but that.
+            (Status::Running | Status::Paused, true) => state.suspended(Timestamp::now()),
+            // Or when a machine was made of it, which may have changed its disk.
+            (Status::Running | Status::Paused | Status::Suspended, false) => {
+                state.abandoned(Timestamp::now());
+            }
+            _ => {}
+        }
+        if state.status != was {
+            held.write_state(state)?;
+        }
+        if !sealed {
+            // Half-written, or of no more use.
+            remove_tree(&directory.suspended())?;
+        }
+        // Its machine never came up.
+        remove_file(&directory.next_disk())?;
+        remove_tree(&self.runtime(id))
+    }
+
+    /// Gives a container another name; whose it is, if it is another's.
+    pub(crate) fn rename(
+        &self,
+        id: &ContainerId,
+        to: &str,
+    ) -> io::Result<Result<Record, NameTaken>> {
+        let _lock = self.lock()?;
+        let mut record = self.directory(id).record()?;
+        if let Some(taken) = self.claim(to, id)? {
+            return Ok(Err(NameTaken(taken)));
+        }
+        let old = std::mem::replace(&mut record.name, to.to_owned());
+        // The new name leads to it already: whatever happens from here on, it can be found.
+        self.directory(id).write_record(&record)?;
+        if old != to && self.target(&old)?.as_ref() == Some(id) {
+            fs::remove_file(self.paths.names().join(old))?;
+        }
+        Ok(Ok(record))
+    }
+
+    /// Changes what a user may change of a container; its record then.
+    pub(crate) fn change(
+        &self,
+        id: &ContainerId,
+        change: impl FnOnce(&mut Record),
+    ) -> io::Result<Record> {
+        let _lock = self.lock()?;
+        let directory = self.directory(id);
+        let mut record = directory.record()?;
+        change(&mut record);
+        directory.write_record(&record)?;
+        Ok(record)
     }
 
     /// All containers that are whole, in no order.
@@ -170,17 +244,6 @@ impl Shelf {
             Some((directory.record().ok()?, directory.state().ok()?))
         };
         Ok(self.ids()?.iter().filter_map(read).collect())
-    }
-
-    /// The container with this name, or whose id begins so; more than one is an error.
-    pub(crate) fn find(&self, text: &str) -> io::Result<Vec<ContainerId>> {
-        if name::check(text).is_ok()
-            && let Some(id) = self.named(text)?
-        {
-            return Ok(vec![id]);
-        }
-        let begins = |id: &ContainerId| !text.is_empty() && id.as_str().starts_with(text);
-        Ok(self.ids()?.into_iter().filter(begins).collect())
     }
 
     fn discard(&self, held: Held, id: &ContainerId, name: Option<&str>) -> io::Result<()> {
@@ -263,6 +326,14 @@ impl Shelf {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Removes a file that need not be there.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

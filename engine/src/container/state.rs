@@ -98,6 +98,16 @@ impl State {
         }
     }
 
+    /// Records a start: how it ended before is of no interest any more.
+    pub(crate) fn runs(&mut self, vmm: HostProcess, now: Timestamp) {
+        self.status = Status::Running;
+        self.vmm = Some(vmm);
+        self.started = Some(now);
+        self.exit_code = None;
+        self.error.clear();
+        self.oom_killed = false;
+    }
+
     /// What becomes of a running container whose owner has died: its microVM died with it.
     pub(crate) fn abandoned(&mut self, now: Timestamp) {
         self.exited(137, now);

@@ -1,6 +1,8 @@
 use hull_agent_protocol::{Stream, ToAgent};
+use rustix::process::Signal;
 
 use super::*;
+use crate::container::{Removal, Status};
 use crate::testing::{Agent, Got, Home};
 
 const WAITS: &str = "exec sleep 1000";
@@ -97,10 +99,8 @@ async fn without_removal_the_guest_is_asked_to_power_off_and_the_state_stays() {
 
     let error = engine.create(config("kept")).await.unwrap_err();
     assert!(error.to_string().contains("already in use"), "{error}");
-    engine
-        .remove(&engine.find("kept").unwrap(), false)
-        .await
-        .unwrap();
+    let removed = engine.shelf().remove_unowned(&id).unwrap();
+    assert_eq!(removed, Removal::Removed);
     assert!(home.left().is_empty(), "{:?}", home.left());
 }
 
@@ -165,29 +165,26 @@ async fn a_start_can_be_interrupted() {
 }
 
 #[tokio::test]
-async fn another_process_removes_a_running_container_only_by_force() {
+async fn a_container_is_not_removed_while_another_process_owns_it() {
     let home = Home::new().await;
     let engine = home.engine(WAITS);
-    let (id, _agent) = start(
-        &home,
-        &engine,
-        ContainerConfig {
-            auto_remove: false,
-            ..config("web")
-        },
-    )
-    .await;
+    let kept = ContainerConfig {
+        auto_remove: false,
+        ..config("kept")
+    };
+    let (id, mut agent) = start(&home, &engine, kept).await;
     let other = home.engine(WAITS);
-    let found = other.find("web").unwrap();
-    assert_eq!(found, id);
-    assert!(matches!(
-        other.remove(&found, false).await,
-        Err(Error::Running(_))
-    ));
-    other.remove(&found, true).await.unwrap();
-    assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 137);
+    let remove = || other.shelf().remove_unowned(&id).unwrap();
+    assert_eq!(remove(), Removal::Owned, "it runs");
+    agent.exit(0).await;
+    engine.wait(&id, WaitFor::Exit).await.unwrap();
+    assert_eq!(agent.next().await, Got::Message(ToAgent::Shutdown));
+    assert_eq!(remove(), Removal::Owned, "its machine powers off");
+    engine.kill(&id).unwrap();
+    engine.wait(&id, WaitFor::Removal).await.unwrap();
+    assert_eq!(remove(), Removal::Removed);
+    assert_eq!(remove(), Removal::Gone);
     assert!(home.left().is_empty(), "{:?}", home.left());
-    assert!(matches!(other.find("web"), Err(Error::NotFound(_))));
 }
 
 #[tokio::test]
@@ -198,7 +195,8 @@ async fn images_that_containers_need_are_known() {
     let uses = Engine::uses(&home.paths);
     assert_eq!(uses.len(), 1);
     assert!(uses[0].by.contains("web"));
-    engine.remove(&created.id, false).await.unwrap();
+    engine.leave(&created.id).unwrap();
+    engine.shelf().remove_unowned(&created.id).unwrap();
     assert!(Engine::uses(&home.paths).is_empty());
     assert!(matches!(
         engine
@@ -213,36 +211,28 @@ async fn images_that_containers_need_are_known() {
 }
 
 #[tokio::test]
-async fn a_stop_by_another_process_brings_the_chosen_signal_whatever_it_is() {
+async fn a_signal_from_another_process_is_the_container_s_whatever_it_is() {
     let home = Home::new().await;
     let engine = home.engine(WAITS);
-    let other = home.engine(WAITS);
     // None of these could be a signal to the owner, which is this process: the window's size changed, a real-time
     // signal, one that is not passed on, one that nobody can catch.
-    for (name, number) in [("WINCH", 28), ("RTMIN+3", 37), ("URG", 23), ("KILL", 9)] {
-        let asked = ContainerConfig {
-            stop_signal: Some(name.to_owned()),
-            ..config("web")
-        };
-        let (id, mut agent) = start(&home, &engine, asked).await;
-        let patience = Duration::from_secs(60);
-        let obey = async {
-            assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(number)));
-            agent.exit(3).await;
-        };
-        let (stopped, ()) = tokio::join!(other.stop(&id, patience), obey);
-        stopped.unwrap();
+    for number in [28, 37, 23, 9] {
+        let (id, mut agent) = start(&home, &engine, config("web")).await;
+        let runtime = home.paths.run().join(id.short());
+        let asked = control::ask(&runtime, control::Ask::Signal(number)).await;
+        asked.unwrap();
+        assert_eq!(agent.next().await, Got::Message(ToAgent::Signal(number)));
+        agent.exit(3).await;
         let exit = engine.wait(&id, WaitFor::Removal).await.unwrap();
-        assert_eq!(exit.code, 3, "{name}");
+        assert_eq!(exit.code, 3, "{number}");
         assert!(home.left().is_empty(), "{:?}", home.left());
     }
 }
 
 #[tokio::test]
-async fn a_stop_while_the_machine_boots_is_kept_for_the_process() {
+async fn a_signal_while_the_machine_boots_is_kept_for_the_process() {
     let home = Home::new().await;
     let engine = home.engine(WAITS);
-    let other = home.engine(WAITS);
     let id = engine.create(config("web")).await.unwrap().id;
     let obey = async {
         let mut agent = home.agent(&id).await;
@@ -257,10 +247,6 @@ async fn a_stop_while_the_machine_boots_is_kept_for_the_process() {
     let (started, ()) = tokio::join!(engine.start(&id, Origin::Boot), obey);
     started.unwrap();
     assert_eq!(engine.wait(&id, WaitFor::Removal).await.unwrap().code, 143);
-    // And what nobody has begun to start needs no stop.
-    let waiting = engine.create(config("waiting")).await.unwrap().id;
-    other.stop(&waiting, Duration::from_secs(60)).await.unwrap();
-    engine.remove(&waiting, false).await.unwrap();
     assert!(home.left().is_empty(), "{:?}", home.left());
 }
 
@@ -295,36 +281,14 @@ async fn a_request_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_what_does_not_stop_by_itself() {
+async fn another_process_can_end_the_machine() {
     let home = Home::new().await;
     let engine = home.engine(WAITS);
     let (id, _agent) = start(&home, &engine, config("web")).await;
-    let other = home.engine(WAITS);
-    let stop = other.stop(&id, Duration::from_millis(10));
-    let (stopped, exit) = tokio::join!(stop, engine.wait(&id, WaitFor::Removal));
-    stopped.unwrap();
+    let runtime = home.paths.run().join(id.short());
+    control::ask(&runtime, control::Ask::End).await.unwrap();
+    let exit = engine.wait(&id, WaitFor::Removal).await;
     assert_eq!(exit.unwrap().code, 137);
-    assert!(home.left().is_empty(), "{:?}", home.left());
-}
-
-#[tokio::test]
-async fn a_container_whose_machine_still_powers_off_is_waited_for() {
-    let home = Home::new().await;
-    let engine = home.engine(WAITS);
-    let kept = ContainerConfig {
-        auto_remove: false,
-        ..config("kept")
-    };
-    let (id, mut agent) = start(&home, &engine, kept).await;
-    agent.exit(0).await;
-    engine.wait(&id, WaitFor::Exit).await.unwrap();
-    let other = home.engine(WAITS);
-    let off = async {
-        assert_eq!(agent.next().await, Got::Message(ToAgent::Shutdown));
-        engine.kill(&id).unwrap();
-    };
-    let (removed, ()) = tokio::join!(other.remove(&id, false), off);
-    removed.unwrap();
     assert!(home.left().is_empty(), "{:?}", home.left());
 }
 
@@ -342,9 +306,14 @@ async fn many_that_remove_and_recover_at_once_leave_nothing() {
         let removals: Vec<_> = (0..4)
             .map(|_| {
                 let (id, paths) = (id.clone(), home.paths.clone());
-                tokio::spawn(async move {
+                tokio::task::spawn_blocking(move || {
                     let engine = Engine::open(paths).unwrap();
-                    engine.remove(&id, true).await
+                    let shelf = engine.shelf();
+                    // Whoever else is at it has it for a moment.
+                    while shelf.remove_unowned(&id)? == Removal::Owned {
+                        shelf.directory(&id).wait_released()?;
+                    }
+                    Ok::<_, io::Error>(())
                 })
             })
             .collect();

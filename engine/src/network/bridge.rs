@@ -92,6 +92,19 @@ pub(crate) fn join(
     netlink.change_link(message).map_err(failed("set up"))
 }
 
+/// Takes an interface, if it is there, out of its bridge, and sets it down.
+pub(crate) fn leave(netlink: &mut Netlink, port: &str) -> Result<(), Error> {
+    let failed = |what: &str| Error::kernel(format!("{what} interface {port}"));
+    let Some(index) = netlink.index(port).map_err(failed("find"))? else {
+        return Ok(());
+    };
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes.push(LinkAttribute::Controller(0));
+    netlink.change_link(message).map_err(failed("unplug"))
+}
+
 fn new(name: &str, id: &NetworkId) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = vec![

@@ -11,7 +11,7 @@ use super::networks::{bury, disconnect, forget, forget_before};
 use super::publish::Market;
 use super::rules::{self, Script};
 use super::state::{Directory, EndpointRecord, NetworkRecord};
-use super::{EndpointId, Error, MacAddress, Publication, Published};
+use super::{EndpointId, Error, MacAddress, Publication, Published, Tenant, bridge};
 
 /// An endpoint. Dropping this closes this process's descriptors and no more; when no owner is left, its TAP is gone, and
 /// [`super::Networks::recover`] removes the rest.
@@ -43,19 +43,7 @@ impl Endpoint {
     /// The only addresses that its guest may use, with the prefix length of their subnet.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpNet> {
-        let with_prefix = |address: &IpAddr| {
-            let subnet = self
-                .network
-                .subnets
-                .iter()
-                .find(|subnet| subnet.net.contains(address))?;
-            IpNet::new(*address, subnet.net.prefix_len()).ok()
-        };
-        self.record
-            .addresses
-            .iter()
-            .filter_map(with_prefix)
-            .collect()
+        self.network.with_prefixes(&self.record.addresses)
     }
 
     /// Where its guest's default routes lead, one of a family; none in an internal network.
@@ -98,6 +86,17 @@ impl Endpoint {
     #[must_use]
     pub fn published(&self) -> &[Published] {
         &self.record.published
+    }
+
+    /// Notes whose it is now.
+    pub(crate) fn set_container(&mut self, container: Tenant) -> Result<(), Error> {
+        let locked = self.directory.lock()?;
+        let now = locked.endpoint(&self.network.id, &self.record.id)?;
+        let mut record = now.ok_or_else(|| self.gone())?;
+        record.container = Some(container);
+        locked.write_endpoint(&self.network.id, &record)?;
+        self.record = record;
+        Ok(())
     }
 
     /// Publishes more ports: all of these, or none.
@@ -153,13 +152,25 @@ impl Endpoint {
 
     /// Ends the endpoint: its TAP, whoever has descriptors of it, its rules, ports and addresses.
     pub fn detach(self) -> Result<(), Error> {
+        self.end(disconnect)
+    }
+
+    /// The same, but its TAP stays, in no network, for as long as somebody has a descriptor of it: a spare one for another endpoint.
+    pub(crate) fn unplug(self) -> Result<(), Error> {
+        self.end(|netlink, id| bridge::leave(netlink, &id.tap()))
+    }
+
+    fn end(
+        self,
+        part: impl FnOnce(&mut Netlink, &EndpointId) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let locked = self.directory.lock()?;
         // As it is now: whoever adopted it may have published ports, or have ended it.
         let Some(record) = locked.endpoint(&self.network.id, &self.record.id)? else {
             return Ok(());
         };
         let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
-        disconnect(&mut netlink, &record.id)?;
+        part(&mut netlink, &record.id)?;
         let mut script = Script::new();
         script.remove_endpoint(&self.network, &record);
         script.apply()?;

@@ -23,9 +23,7 @@ pub enum Error {
     )]
     Name(String),
     /// Another network has the name.
-    #[error(
-        "the network name {name:?} is taken by network {by}: choose another, or remove that network"
-    )]
+    #[error("network with name {name} already exists: choose another name, or remove network {by}")]
     NameTaken {
         /// The name.
         name: String,
@@ -33,10 +31,15 @@ pub enum Error {
         by: NetworkId,
     },
     /// No network has this name or identifier.
-    #[error("No such network: {0}")]
+    #[error("network {0} not found")]
     NotFound(String),
+    /// Several identifiers begin so.
+    #[error("network {0} is ambiguous: give more digits of its identifier")]
+    Ambiguous(String),
     /// A network with endpoints is not removed.
-    #[error("network {name} is in use by {endpoints} endpoints: detach them first")]
+    #[error(
+        "error while removing network: network {name} has active endpoints ({endpoints}): disconnect them first"
+    )]
     InUse {
         /// The network.
         name: String,
@@ -52,7 +55,10 @@ pub enum Error {
         advice: &'static str,
     },
     /// A subnet that is used already.
-    #[error("subnet {net} overlaps with {by}: choose another one, or let Hull choose")]
+    #[error(
+        "Pool overlaps with other one on this address space: subnet {net} overlaps with {by}, \
+         so choose another one, or let Hull choose"
+    )]
     Overlap {
         /// What was asked.
         net: IpNet,
@@ -88,7 +94,7 @@ pub enum Error {
     MacTaken(MacAddress),
     /// A port of the host is somebody's.
     #[error(
-        "port {address}/{protocol} of the host is taken by {by}: choose another one, or stop that"
+        "Bind for {address} failed: port is already allocated ({protocol}, by {by}): choose another one, or stop that"
     )]
     PortTaken {
         /// Address and port.

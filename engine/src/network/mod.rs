@@ -36,18 +36,22 @@ mod tap;
 #[cfg(test)]
 mod tests;
 
-pub use default::DEFAULT_NETWORK;
-pub use dns::host_resolvers;
+pub use default::{DEFAULT_NETWORK, usual_network};
+pub(crate) use dns::own_resolvers;
+pub use dns::{host_resolvers, host_search};
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub(crate) use id::random_bytes;
 pub use id::{EndpointId, NetworkId};
 pub use ipnet::IpNet;
 pub use mac::{InvalidMac, MacAddress};
-pub use network::Network;
+pub use network::{Member, Network};
 pub use networks::{Networks, Recovered};
 pub use passt::{Passt, PasstSpec};
 pub use publish::InvalidPublication;
 pub use spec::{
-    Addressing, DEFAULT_MTU, EndpointSpec, HostPorts, MAX_MTU, MAX_QUEUES, NetworkSpec, Owner,
-    Protocol, Publication, Published, Service, SubnetSpec,
+    Addressing, DEFAULT_MTU, EndpointSpec, HostPorts, Link, MAX_MTU, MAX_QUEUES, NetworkSpec,
+    Owner, Protocol, Publication, Published, Service, SubnetSpec, Tenant,
 };
+pub(crate) use state::{Directory as NetworkDirectory, EndpointRecord, NetworkRecord};
+pub(crate) use tap::{loose as loose_tap, spare as spare_tap};

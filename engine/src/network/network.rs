@@ -1,7 +1,11 @@
 //! One network, and how an endpoint comes into it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+
+use jiff::Timestamp;
 
 use super::endpoint::Endpoint;
 use super::netlink::Netlink;
@@ -13,8 +17,22 @@ use super::rules::Script;
 use super::spec::MAX_QUEUES;
 use super::state::{Directory, EndpointRecord, Locked, NetworkRecord};
 use super::{
-    EndpointId, EndpointSpec, Error, MacAddress, NetworkId, SubnetSpec, bridge, sysctl, tap,
+    EndpointId, EndpointSpec, Error, IpNet, MacAddress, NetworkId, Service, SubnetSpec, Tenant,
+    bridge, sysctl, tap,
 };
+
+/// An endpoint, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What names it.
+    pub id: EndpointId,
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// Its addresses, with the prefix length of their subnet.
+    pub addresses: Vec<IpNet>,
+    /// The container, if it is one's.
+    pub container: Option<Tenant>,
+}
 
 /// A network that was made.
 #[derive(Clone, Debug)]
@@ -56,6 +74,56 @@ impl Network {
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.record.internal
+    }
+
+    /// What its maker called it beside its name.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.record.labels
+    }
+
+    /// What its maker said for the driver.
+    #[must_use]
+    pub fn options(&self) -> &BTreeMap<String, String> {
+        &self.record.options
+    }
+
+    /// Names of reserved addresses.
+    #[must_use]
+    pub fn auxiliary(&self) -> &BTreeMap<String, IpAddr> {
+        &self.record.auxiliary
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        self.record.created
+    }
+
+    /// Where guests ask for names; nowhere in a network that was made without that service.
+    #[must_use]
+    pub fn name_server(&self) -> Option<IpAddr> {
+        let mut services = Service::NAMES.iter();
+        let serves = services.all(|one| self.record.services.contains(one));
+        let gateways = self.record.subnets.iter().filter_map(|one| one.gateway);
+        gateways.min_by_key(IpAddr::is_ipv6).filter(|_| serves)
+    }
+
+    /// The endpoints in it that live, with who is there.
+    pub fn members(&self) -> Result<Vec<Member>, Error> {
+        let locked = self.directory.lock()?;
+        let mut living = Vec::new();
+        for endpoint in locked.endpoints(&self.record.id)? {
+            if locked.is_owned(&self.record.id, &endpoint.id)? {
+                living.push(Member {
+                    addresses: self.record.with_prefixes(&endpoint.addresses),
+                    id: endpoint.id,
+                    mac: endpoint.mac,
+                    container: endpoint.container,
+                });
+            }
+        }
+        Ok(living)
     }
 
     /// The endpoints in it that live.
@@ -101,7 +169,10 @@ impl Network {
                 Ok(self.endpoint(record, Some(lock), reserved.sockets, queues))
             }
             Err(error) => {
-                undo(disconnect(&mut netlink, &record.id));
+                undo(match spec.spare {
+                    Some(_) => bridge::leave(&mut netlink, &record.id.tap()),
+                    None => disconnect(&mut netlink, &record.id),
+                });
                 let mut script = Script::new();
                 script.remove_endpoint(&self.record, &record);
                 undo(script.apply().and_then(|()| remove_unused_tables()));
@@ -127,6 +198,9 @@ impl Network {
     pub fn remove(self) -> Result<(), Error> {
         let locked = self.directory.lock()?;
         let mut netlink = Netlink::open().map_err(Error::kernel("open a netlink socket"))?;
+        if locked.network(&self.record.id)?.is_none() {
+            return Err(Error::NotFound(self.record.name.clone()));
+        }
         let endpoints = locked.endpoints(&self.record.id)?;
         let count = endpoints.len();
         let dead = bury(&locked, &mut netlink, &self.record, endpoints)?;
@@ -191,10 +265,14 @@ impl Network {
         };
         let mut reserved = market.reserve(&spec.publish)?;
         let record = EndpointRecord {
-            id: EndpointId::random().map_err(Error::io("read", "/dev/urandom"))?,
+            id: match &spec.spare {
+                Some(spare) => spare.clone(),
+                None => EndpointId::random().map_err(Error::io("read", "/dev/urandom"))?,
+            },
             mac,
             published: std::mem::take(&mut reserved.ports),
             addresses,
+            container: spec.container.clone(),
         };
         Ok((record, reserved))
     }
@@ -211,7 +289,10 @@ impl Network {
         script.apply()?;
         forget_before(&record.published);
         let name = record.id.tap();
-        let queues = tap::create(&name, spec.queues, spec.owner)?;
+        let queues = match spec.spare {
+            Some(_) => Vec::new(),
+            None => tap::create(&name, spec.queues, spec.owner)?,
+        };
         sysctl::port(&name)?;
         bridge::join(netlink, &self.record, &name)?;
         Ok(queues)

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::netlink::Netlink;
 use super::network::Network;
 use super::rules::{self, Script};
@@ -40,6 +42,15 @@ impl Networks {
 
     /// Makes a network, with its bridge and rules. It stays until it is removed, over restarts of the host.
     pub fn create(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        self.make(spec, true)
+    }
+
+    /// Makes a network of which the kernel learns with its first endpoint. That takes no rights.
+    pub(crate) fn define(&self, spec: &NetworkSpec) -> Result<Network, Error> {
+        self.make(spec, false)
+    }
+
+    fn make(&self, spec: &NetworkSpec, at_once: bool) -> Result<Network, Error> {
         check(spec)?;
         let locked = self.directory.lock()?;
         let networks = locked.networks()?;
@@ -68,9 +79,13 @@ impl Networks {
             masquerade: spec.masquerade,
             services: spec.services.clone(),
             enable_forwarding: spec.enable_forwarding,
+            labels: spec.labels.clone(),
+            options: spec.options.clone(),
+            auxiliary: spec.auxiliary.clone(),
+            created: Timestamp::now(),
         };
         locked.add_network(&record)?;
-        if let Err(error) = raise(&mut netlink, &record) {
+        if at_once && let Err(error) = raise(&mut netlink, &record) {
             undo(lower(&mut netlink, &record));
             undo(bridge::lower(&mut netlink, &record.id));
             undo(locked.remove_network(&record.id));
@@ -80,11 +95,23 @@ impl Networks {
         Ok(Network::new(self.directory.clone(), record))
     }
 
-    /// The network with this name or identifier.
+    /// The network with this name or identifier, or whose identifier begins so.
     pub fn find(&self, name: &str) -> Result<Network, Error> {
         let networks = self.directory.lock()?.networks()?;
-        let found = networks.iter().find(|network| network.name == name);
-        let found = found.or_else(|| networks.iter().find(|network| network.id.as_str() == name));
+        let exact = |network: &&NetworkRecord| network.name == name || network.id.as_str() == name;
+        let begins = |network: &&NetworkRecord| network.id.as_str().starts_with(name);
+        let found = match networks.iter().find(exact) {
+            None if name.is_empty() => None,
+            None => {
+                let mut begun = networks.iter().filter(begins);
+                let first = begun.next();
+                if begun.next().is_some() {
+                    return Err(Error::Ambiguous(name.to_owned()));
+                }
+                first
+            }
+            found => found,
+        };
         match found {
             Some(record) => Ok(Network::new(self.directory.clone(), record.clone())),
             None => Err(Error::NotFound(name.to_owned())),
@@ -122,6 +149,10 @@ impl Networks {
             }
         }
         Ok(recovered)
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// What of the host's own packet filter stands in the way of Hull's networks, in sentences that say what to do. Hull's rules cannot

@@ -1,5 +1,6 @@
 //! What a caller may say about networks, endpoints and ports.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -7,7 +8,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::MacAddress;
+use super::{EndpointId, MacAddress};
 
 /// The most queues, and so descriptors, of one TAP: what the VMM's interfaces take.
 pub const MAX_QUEUES: u16 = 16;
@@ -37,6 +38,12 @@ pub struct NetworkSpec {
     pub services: Vec<Service>,
     /// Whether to turn the host's forwarding on where it is off. Without it, that is an error that says how.
     pub enable_forwarding: bool,
+    /// What it is called beside its name: nobody but its maker knows what it means.
+    pub labels: BTreeMap<String, String>,
+    /// What was said for its driver, to be shown again. It has its effect in the other fields.
+    pub options: BTreeMap<String, String>,
+    /// Names of addresses among the reserved ones, to be shown again.
+    pub auxiliary: BTreeMap<String, IpAddr>,
 }
 
 impl NetworkSpec {
@@ -52,6 +59,9 @@ impl NetworkSpec {
             masquerade: true,
             services: Vec::new(),
             enable_forwarding: true,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+            auxiliary: BTreeMap::new(),
         }
     }
 }
@@ -123,6 +133,45 @@ pub struct Service {
     pub port: u16,
 }
 
+impl Service {
+    /// Names, for which some clients ask again by TCP (RFC 1035, section 4.2).
+    pub const NAMES: [Self; 2] = [
+        Self {
+            protocol: Protocol::Udp,
+            port: 53,
+        },
+        Self {
+            protocol: Protocol::Tcp,
+            port: 53,
+        },
+    ];
+}
+
+/// A container at an endpoint, as the servers of names know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Its identifier.
+    pub id: String,
+    /// What it is called in this network, without domain.
+    pub names: Vec<String>,
+    /// Whom it asks for other names; nobody in particular where empty.
+    pub servers: Vec<IpAddr>,
+    /// Names of its own for other containers.
+    #[serde(default)]
+    pub links: Vec<Link>,
+}
+
+/// A name that one container has for another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The other one's name or identifier.
+    pub container: String,
+    /// What this one calls it.
+    pub alias: String,
+}
+
 /// An endpoint to be attached: one interface of one guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
@@ -136,6 +185,10 @@ pub struct EndpointSpec {
     pub owner: Owner,
     /// Ports of the host to publish from the beginning.
     pub publish: Vec<Publication>,
+    /// The container, if it is one's.
+    pub container: Option<Tenant>,
+    /// A TAP that is there already, in no network: that of the endpoint which this will be. One is made otherwise.
+    pub spare: Option<EndpointId>,
 }
 
 impl Default for EndpointSpec {
@@ -146,6 +199,8 @@ impl Default for EndpointSpec {
             queues: 1,
             owner: Owner::default(),
             publish: Vec::new(),
+            container: None,
+            spare: None,
         }
     }
 }

@@ -6,17 +6,21 @@
 //! and with it the lease of its addresses and ports. `<network>/<endpoint>/lock` is held by the endpoint's owners for as long as
 //! one of them lives, however it ends: it is a `flock`, and a process that inherits the descriptor is an owner, too.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointId, Error, MacAddress, NetworkId, Published, Service, SubnetSpec};
+use super::{
+    EndpointId, Error, IpNet, MacAddress, NetworkId, Published, Service, SubnetSpec, Tenant,
+};
 
 /// Subnets, and the tables of the packet filter, are shared with whoever has a directory of his own.
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
@@ -35,6 +39,29 @@ pub(crate) struct NetworkRecord {
     pub(crate) masquerade: bool,
     pub(crate) services: Vec<Service>,
     pub(crate) enable_forwarding: bool,
+    /// What its maker called it beside its name.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// What its maker said for the driver, as it was said.
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, String>,
+    /// Names of reserved addresses.
+    #[serde(default)]
+    pub(crate) auxiliary: BTreeMap<String, IpAddr>,
+    #[serde(default)]
+    pub(crate) created: Timestamp,
+}
+
+impl NetworkRecord {
+    /// Addresses in it, with the prefix length of their subnet.
+    pub(crate) fn with_prefixes(&self, addresses: &[IpAddr]) -> Vec<IpNet> {
+        let with_prefix = |address: &IpAddr| {
+            let mut subnets = self.subnets.iter();
+            let subnet = subnets.find(|subnet| subnet.net.contains(address))?;
+            IpNet::new(*address, subnet.net.prefix_len()).ok()
+        };
+        addresses.iter().filter_map(with_prefix).collect()
+    }
 }
 
 /// An endpoint, as it is.
@@ -45,6 +72,9 @@ pub(crate) struct EndpointRecord {
     pub(crate) mac: MacAddress,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) published: Vec<Published>,
+    /// Whose it is, if it is a container's.
+    #[serde(default)]
+    pub(crate) container: Option<Tenant>,
 }
 
 /// The directory of all networks of a host.
@@ -83,6 +113,23 @@ impl Directory {
             _lock: lock,
             _namespace: namespace,
         })
+    }
+
+    /// What is there, as far as it is whole: for who looks often, and can do with what was there a moment ago or was left by the dead.
+    pub(crate) fn survey(&self) -> Result<Vec<(NetworkRecord, Vec<EndpointRecord>)>, Error> {
+        let mut all = Vec::new();
+        for id in ids::<NetworkId>(&self.path)? {
+            let path = self.network(&id);
+            if let Some(network) = read_json(&path.join("network.json"))? {
+                all.push((network, endpoints(&path)?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// A file whose lock is held by who answers for the names of a network.
+    pub(crate) fn names_lock(&self, id: &NetworkId) -> PathBuf {
+        self.network(id).join("names.lock")
     }
 
     fn network(&self, id: &NetworkId) -> PathBuf {
@@ -142,12 +189,7 @@ impl Locked<'_> {
 
     /// All endpoints of a network that are whole, dead ones among them.
     pub(crate) fn endpoints(&self, network: &NetworkId) -> Result<Vec<EndpointRecord>, Error> {
-        let path = self.directory.network(network);
-        let mut endpoints = Vec::new();
-        for id in ids::<EndpointId>(&path)? {
-            endpoints.extend(read_json(&path.join(id.as_str()).join("endpoint.json"))?);
-        }
-        Ok(endpoints)
+        endpoints(&self.directory.network(network))
     }
 
     /// Writes a new endpoint down; the descriptor is its lock, held.
@@ -216,6 +258,14 @@ impl Locked<'_> {
     pub(crate) fn write_last(&self, network: &NetworkId, last: &[IpAddr]) -> Result<(), Error> {
         write_json(&self.directory.network(network).join("last.json"), &last)
     }
+}
+
+fn endpoints(network: &Path) -> Result<Vec<EndpointRecord>, Error> {
+    let mut endpoints = Vec::new();
+    for id in ids::<EndpointId>(network)? {
+        endpoints.extend(read_json(&network.join(id.as_str()).join("endpoint.json"))?);
+    }
+    Ok(endpoints)
 }
 
 /// What in a directory is named by an identifier.

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::{Error, Owner};
+use super::{EndpointId, Error, MacAddress, Owner};
 
 const DEVICE: &str = "/dev/net/tun";
 
@@ -32,6 +32,26 @@ pub(crate) fn create(name: &str, queues: u16, owner: Owner) -> Result<Vec<OwnedF
         }
     }
     Ok(queues.into_iter().map(OwnedFd::from).collect())
+}
+
+/// Makes a TAP that is in no network, for an interface whose cable is not plugged in.
+pub(crate) fn loose(queues: u16) -> Result<Vec<OwnedFd>, Error> {
+    let random = MacAddress::random().map_err(Error::kernel("read /dev/urandom"))?;
+    let [.., a, b, c, d] = random.octets();
+    let name = format!("hullx{:08x}", u32::from_ne_bytes([a, b, c, d]));
+    create(&name, queues, Owner::default())
+}
+
+/// Makes a TAP that is in no network, for an endpoint that it may come to: its identifier, a MAC address, and the queue.
+pub(crate) fn spare() -> Result<(EndpointId, MacAddress, OwnedFd), Error> {
+    let random = |error| Error::io("read", "/dev/urandom")(error);
+    let (id, mac) = (
+        EndpointId::random().map_err(random)?,
+        MacAddress::random().map_err(random)?,
+    );
+    let name = id.tap();
+    let queue = open_queue(&name, false)?;
+    Ok((id, mac, queue.into()))
 }
 
 fn open_queue(name: &str, is_multi_queue: bool) -> Result<File, Error> {

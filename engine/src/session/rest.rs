@@ -7,7 +7,7 @@ use hull_agent_protocol::{Configure, EngineEnd, Event, PORT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::SessionError;
+use super::{Opening, SessionError};
 
 /// The longest answer of a VMM to `CONNECT` is `OK`, a number and the end of the line.
 const LONGEST_ANSWER: usize = 32;
@@ -18,6 +18,66 @@ pub(crate) struct Mounting {
     pub(crate) configure: Configure,
     /// Where the program may be that runs in it.
     pub(crate) programs: Vec<String>,
+}
+
+/// The control channel of a machine that is a container's and has no process. The machine powers off when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    stream: UnixStream,
+    end: EngineEnd,
+}
+
+/// Makes a machine a container's, without starting its process.
+pub(crate) async fn idle(stream: UnixStream, opening: Opening) -> Result<Idle, SessionError> {
+    let mut end = EngineEnd::new();
+    let opened = match opening {
+        Opening::Configure(configure) => end.configure(configure),
+        Opening::Adopt(adopt) => end.adopt(adopt),
+        Opening::Nothing => Ok(()),
+    };
+    opened.map_err(SessionError::TooLong)?;
+    let mut idle = Idle { stream, end };
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        idle.send().await?;
+        while let Some(event) = idle.end.event()? {
+            match event {
+                Event::Configured { .. } => return Ok(idle),
+                Event::Failed(failure) => return Err(SessionError::Refused(failure)),
+                _ => {}
+            }
+        }
+        let count = idle.stream.read(&mut buffer).await;
+        match count.map_err(SessionError::Lost)? {
+            0 => return Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())),
+            count => idle.end.received(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+impl Idle {
+    async fn send(&mut self) -> Result<(), SessionError> {
+        while !self.end.outgoing().is_empty() {
+            let sent = self.stream.write(self.end.outgoing()).await;
+            self.end.sent(sent.map_err(SessionError::Lost)?);
+        }
+        Ok(())
+    }
+
+    /// Asks the machine to write everything to its disk and power off. Returns when it has closed the connection, a moment before it is off.
+    pub(crate) async fn shut_down(mut self) -> Result<(), SessionError> {
+        self.end.shutdown();
+        self.send().await?;
+        let mut buffer = [0; 1024];
+        while self
+            .stream
+            .read(&mut buffer)
+            .await
+            .map_err(SessionError::Lost)?
+            > 0
+        {}
+        Ok(())
+    }
 }
 
 /// Has the agent at the other end let go of the engine, after it has mounted what there is to mount. Returns when the connection is closed:

@@ -1,6 +1,5 @@
 use hull_agent_protocol::{
-    Capabilities, ExitStatus, FailureKind, FromAgent, Identity, Limits, MAX_DATA, Place, Root,
-    ToAgent, VERSION,
+    Capabilities, ExitStatus, FailureKind, FromAgent, MAX_DATA, Place, Root, ToAgent, VERSION,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -10,18 +9,11 @@ use crate::testing::{Agent, Got};
 
 fn configure() -> Configure {
     Configure {
-        identity: Identity::default(),
-        clock: None,
-        entropy: Vec::new(),
         root: Root {
             image: "/dev/vda".into(),
-            writable: None,
-            read_only: false,
+            ..Root::default()
         },
-        tmpfs: Vec::new(),
-        volumes: Vec::new(),
-        limits: Limits::default(),
-        privileged: false,
+        ..Configure::default()
     }
 }
 

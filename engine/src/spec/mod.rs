@@ -8,5 +8,5 @@ mod size;
 pub use process::InvalidProcess;
 pub(crate) use process::{ImageDefaults, Merged, check, merge};
 pub use signal::{UnknownSignal, signal_number};
-pub(crate) use size::Shape;
+pub(crate) use size::{CPU_PERIOD_US, Shape};
 pub use size::{InvalidSize, parse_cpus, parse_size};

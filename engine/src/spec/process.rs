@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::hostname::{self, InvalidHostname};
 use super::signal::{UnknownSignal, signal_number};
-use crate::container::{ContainerConfig, ContainerId, Ulimit};
+use crate::container::{ContainerConfig, ContainerId, Ulimit, clean_path};
 
 /// Docker's PATH for images that have none.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -54,6 +54,9 @@ pub enum InvalidProcess {
     /// A tmpfs whose place depends on where one is.
     #[error("--tmpfs {0} is invalid: mount path must be absolute")]
     Tmpfs(String),
+    /// A mount whose place is none.
+    #[error("invalid mount path: '{0}' mount path must be absolute, and not the container's root")]
+    Mount(String),
     /// A capability that does not exist.
     #[error(transparent)]
     Capability(#[from] UnknownCapability),
@@ -94,7 +97,7 @@ pub(crate) fn check(config: &ContainerConfig) -> Result<(), InvalidProcess> {
         .command
         .iter()
         .chain(&config.env)
-        .chain(&config.entrypoint);
+        .chain(config.entrypoint.iter().flatten());
     if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
         return Err(InvalidProcess::ZeroByte(text.clone()));
     }
@@ -138,18 +141,28 @@ pub(crate) fn merge(
         cwd,
         user: config.user.clone().unwrap_or_else(|| image.user.clone()),
         hostname,
-        volumes: image.volumes.clone(),
+        volumes: volumes(image, config),
         stop_signal,
         capabilities: Capabilities::of_container(capabilities),
         rlimits: rlimits(&config.ulimits)?,
     })
 }
 
+/// The image's volumes where nothing else is mounted.
+fn volumes(image: &ImageDefaults, config: &ContainerConfig) -> Vec<String> {
+    let taken = |volume: &String| {
+        let place = clean_path(volume);
+        let mut mounts = config.mounts.iter().map(|mount| clean_path(&mount.target));
+        mounts.any(|target| target == place)
+    };
+    let volumes = image.volumes.iter().filter(|volume| !taken(volume));
+    volumes.cloned().collect()
+}
+
 /// An entrypoint of the user's takes the image's CMD away, too.
 fn argv(image: &ImageDefaults, config: &ContainerConfig) -> Option<Vec<String>> {
     let mut argv = match &config.entrypoint {
-        Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
-        Some(entrypoint) => vec![entrypoint.clone()],
+        Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
     if !config.command.is_empty() {

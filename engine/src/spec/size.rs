@@ -16,6 +16,8 @@ const LEAST_CLASS: u64 = 128;
 /// The most vCPUs that a microVM can have.
 const MOST_CPUS: u32 = 32;
 const BILLION: u64 = 1_000_000_000;
+/// The period in which a quota of processor time counts, in microseconds.
+pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 /// An option of size that cannot be honoured.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -47,6 +49,19 @@ pub enum InvalidSize {
         /// What the host has, or a microVM can have.
         available: u32,
     },
+}
+
+/// A limit that a machine which runs has no room for.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum TooLarge {
+    #[error(
+        "its microVM has {machine} MiB of memory, its kernel's included, and cannot get more while it runs: update the container when it is stopped"
+    )]
+    Memory { machine: u64 },
+    #[error(
+        "its microVM has {machine} CPUs, and cannot get more while it runs: update the container when it is stopped"
+    )]
+    Cpus { machine: u32 },
 }
 
 /// Reads `512m`, `1g`, `1.5GiB`, `6291456`: bytes, or with a unit of 1024's powers as Docker takes it.
@@ -108,6 +123,41 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// The same machine with other limits of its container. Zero is none.
+    ///
+    /// # Errors
+    /// The machine is too small for them: it cannot grow while it runs.
+    pub(crate) fn limited(
+        self,
+        memory: Option<u64>,
+        nano_cpus: Option<u64>,
+    ) -> Result<Self, TooLarge> {
+        let memory_limit = memory.filter(|bytes| *bytes > 0);
+        if let Some(bytes) = memory_limit
+            && memory != self.memory_limit
+            && with_kernel(bytes.div_ceil(MIB)) > self.memory_mib
+        {
+            let machine = self.memory_mib;
+            return Err(TooLarge::Memory { machine });
+        }
+        let all = u64::from(self.cpus) * CPU_PERIOD_US;
+        let quota = nano_cpus.filter(|nano| *nano > 0);
+        let quota = quota.map(|nano| {
+            u64::try_from(u128::from(nano) * u128::from(CPU_PERIOD_US) / u128::from(BILLION))
+        });
+        let cpu_quota_us = match quota.transpose() {
+            Ok(Some(quota)) if quota < all => Some(quota),
+            Ok(Some(quota)) if quota > all => return Err(TooLarge::Cpus { machine: self.cpus }),
+            Ok(_) => None,
+            Err(_) => return Err(TooLarge::Cpus { machine: self.cpus }),
+        };
+        Ok(Self {
+            memory_limit,
+            cpu_quota_us,
+            ..self
+        })
+    }
+
     /// Fits what was asked for to the host. Zero is no limit, as with Docker.
     ///
     /// A limit of memory is the container's, as with Docker; the machine gets so much more as the

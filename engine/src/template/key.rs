@@ -35,6 +35,10 @@ pub(crate) struct MachineInputs<'a> {
     pub(crate) boot_args: &'a str,
     pub(crate) shape: Shape,
     pub(crate) layer: Layer,
+    /// Of each directory of the host whether it is read-only.
+    pub(crate) shares: &'a [bool],
+    /// How many network interfaces.
+    pub(crate) interfaces: usize,
 }
 
 /// A file, by what changes with its content.
@@ -60,6 +64,8 @@ struct Machine<'a> {
     memory_mib: u64,
     disk: u64,
     journal: bool,
+    shares: &'a [bool],
+    interfaces: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +111,8 @@ impl Keys {
             memory_mib: inputs.shape.memory_mib,
             disk: inputs.layer.size,
             journal: inputs.layer.journal,
+            shares: inputs.shares,
+            interfaces: inputs.interfaces,
         })?;
         let image = digest(&Image {
             machine: &machine,

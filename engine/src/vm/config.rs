@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use hull_vm_api::VmConfig;
 use hull_vm_api::config::{
-    Balloon, BootSource, CacheType, Drive, Entropy, HostPath, MachineConfig, Serial, Vsock,
+    Balloon, BootSource, CacheType, Drive, Entropy, HostPath, MacAddress, MachineConfig,
+    NetworkInterface, Serial, Share as VmShare, ShareCache, Vsock,
 };
-use hull_vm_api::request::{
-    DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, SnapshotLoad,
-};
+use hull_vm_api::request::{DriveOverride, LoadHugePages, MemoryBackend, SnapshotLoad};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-use crate::Error;
 use crate::prepare::Saved;
 use crate::programs::Programs;
+use crate::share::Share;
 use crate::spec::Shape;
+use crate::{Error, wired};
 
 /// The guest's address on the vsock; the host is 2.
 const GUEST_CID: u64 = 3;
@@ -50,7 +50,11 @@ pub(crate) struct Disks<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct MachineSpec<'a> {
     pub(crate) shape: Shape,
+    /// Whose descriptors it has.
+    pub(crate) shares: &'a [Share],
     pub(crate) boot_args: &'a str,
+    /// The MAC address of each of its network interfaces.
+    pub(crate) interfaces: Vec<[u8; 6]>,
     /// A file for what the guest's kernel says, which makes the boot much slower.
     pub(crate) kernel_log: Option<HostPath>,
 }
@@ -82,6 +86,15 @@ impl Descriptors {
         Ok(self.give(name, file.map_err(Error::io("open", path))?))
     }
 
+    /// Hands directories over that are shared.
+    pub(crate) fn share(&mut self, shares: &[Share]) -> Result<(), Error> {
+        for share in shares {
+            let copy = share.directory.try_clone();
+            self.give(&share.tag, copy.map_err(Error::io("share", &share.tag))?);
+        }
+        Ok(())
+    }
+
     /// The parts of the image's disk, and a hole behind them.
     fn image(&mut self, parts: &[PathBuf]) -> Result<Vec<HostPath>, Error> {
         let mut left = IMAGE_DISK;
@@ -105,6 +118,11 @@ impl Descriptors {
 
 /// The socket where connections to the guest are asked for.
 const VSOCK: &str = "vsock";
+
+/// How much memory a machine of a shape has.
+pub(crate) fn memory_mib(shape: Shape) -> u64 {
+    shape.memory_mib.max(MachineConfig::MIN_MEMORY_MIB)
+}
 
 /// The configuration of a machine that boots.
 pub(crate) fn boot(
@@ -131,14 +149,23 @@ pub(crate) fn boot(
     if disks.kept {
         writable.cache_type = CacheType::Writeback;
     }
+    let interface = |(index, mac): (usize, [u8; 6])| {
+        let id = wired::name(index);
+        let mut interface = NetworkInterface::new(id.clone(), HostPath::fd(&id));
+        interface.guest_mac = Some(MacAddress(mac));
+        interface
+    };
+    let interfaces = machine.interfaces.into_iter().enumerate();
     Ok(VmConfig {
         drives: vec![image, writable],
+        network_interfaces: interfaces.map(interface).collect(),
         machine_config: MachineConfig {
             // At most 32: `Shape` sees to it.
             vcpu_count: u8::try_from(machine.shape.cpus).unwrap_or(MachineConfig::MAX_VCPUS),
-            mem_size_mib: machine.shape.memory_mib.max(MachineConfig::MIN_MEMORY_MIB),
+            mem_size_mib: memory_mib(machine.shape),
             ..MachineConfig::default()
         },
+        shares: machine.shares.iter().map(share).collect(),
         vsock: Some(Vsock::new(GUEST_CID, HostPath::fd(VSOCK))),
         entropy: Some(Entropy::default()),
         // Its memory is the host's again when it is free.
@@ -157,6 +184,17 @@ pub(crate) fn boot(
     })
 }
 
+/// A directory of the host. It is known by the same name wherever a clone finds another one.
+fn share(share: &Share) -> VmShare {
+    VmShare {
+        tag: share.tag.clone(),
+        path: HostPath::fd(&share.tag),
+        read_only: share.read_only,
+        cache: ShareCache::default(),
+        queues: 1,
+    }
+}
+
 /// What a machine that was saved is loaded from.
 pub(crate) fn load(
     saved: Saved,
@@ -167,10 +205,7 @@ pub(crate) fn load(
     descriptors.open("writable", disks.writable, true)?;
     Ok(SnapshotLoad {
         snapshot_path: descriptors.give("state", saved.state),
-        mem_backend: MemoryBackend {
-            backend_type: MemoryBackendType::File,
-            backend_path: descriptors.give("memory", saved.memory),
-        },
+        mem_backend: MemoryBackend::file(descriptors.give("memory", saved.memory)),
         track_dirty_pages: false,
         resume_vm: true,
         network_overrides: Vec::new(),
@@ -182,6 +217,7 @@ pub(crate) fn load(
         }],
         pmem_overrides: Vec::new(),
         share_overrides: Vec::new(),
+        boot_source_override: None,
         clock_realtime: false,
         huge_pages: LoadHugePages::default(),
     })

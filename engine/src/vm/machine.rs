@@ -21,6 +21,7 @@ use rustix::process::{
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
+use super::priority::Priority;
 use crate::container::HostProcess;
 
 /// How long a process may take to write down what it counted.
@@ -43,6 +44,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) descriptors: Vec<(String, OwnedFd)>,
     /// Where it says what people should read.
     pub(crate) log: File,
+    /// How important it is beside others.
+    pub(crate) priority: Option<Priority>,
     /// The environment's only variable: the runtime directory, so that one can see whose it is.
     pub(crate) runtime: &'a Path,
 }
@@ -97,6 +100,7 @@ impl Machine {
         prepare(
             &mut command,
             inherited.iter().map(AsRawFd::as_raw_fd).collect(),
+            launch.priority,
         );
 
         let (spawned, started) = oneshot::channel();
@@ -184,13 +188,16 @@ fn supervise(
 
 /// Makes the child die with its parent and inherit `descriptors` under their numbers.
 #[allow(unsafe_code)]
-fn prepare(command: &mut Command, descriptors: Vec<RawFd>) {
+fn prepare(command: &mut Command, descriptors: Vec<RawFd>, priority: Option<Priority>) {
     let parent = getpid();
     let hook = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(parent) {
             // The parent died between fork and the line above.
             return Err(rustix::io::Errno::SRCH.into());
+        }
+        if let Some(priority) = &priority {
+            priority.take()?;
         }
         for &descriptor in &descriptors {
             // SAFETY: the thread that spawns holds the descriptors open until after the spawn.

@@ -10,6 +10,9 @@ pub enum Error {
     /// The stream that the layer comes from failed.
     #[error("the layer cannot be read")]
     Read(#[source] io::Error),
+    /// Where a layer's archive goes to failed.
+    #[error("the layer's archive cannot be written")]
+    Output(#[source] io::Error),
     /// The stream is no tar archive, or a damaged one.
     #[error("the layer is not a sound tar archive: at byte {offset}, {what}")]
     Malformed {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::blob::BlobWriter;
 use super::entry::Bytes;
+use super::headers::HeadersWriter;
 use super::index::IndexWriter;
 use super::path::{Role, normalise, role};
+use super::record::Recorder;
 use super::stream::hashed;
 use super::tar::{Archive, Member, Type};
 use super::{Content, Entry, Error, Kind, MAX_FILE, MAX_NAME, MAX_PATH, MAX_XATTRS, Meta};
@@ -20,20 +22,24 @@ pub struct Imported {
     pub diff_id: Digest,
     /// The contents of its files.
     pub blob: PathBuf,
-    /// Everything else.
+    /// Everything else that counts.
     pub index: PathBuf,
+    /// What else the tar stream consists of.
+    pub headers: PathBuf,
     /// Length of the blob in bytes: a multiple of 4096, maybe 0.
     pub blob_len: u64,
     /// Length of the index in bytes.
     pub index_len: u64,
+    /// Length of the headers in bytes.
+    pub headers_len: u64,
     /// Members of the archive, whiteouts included.
     pub entries: u64,
     /// Length of the tar stream in bytes.
     pub tar_len: u64,
 }
 
-/// Imports the uncompressed tar stream `reader` into the new files `blob` and `index` in `dir`. Both are on the disk when this
-/// returns; neither is there if it fails. The stream is read to its end, beyond the end of the archive,
+/// Imports the uncompressed tar stream `reader` into the new files `blob`, `index` and `headers` in `dir`. All are on the disk
+/// when this returns; none is there if it fails. The stream is read to its end, beyond the end of the archive,
 /// since the digest counts everything. Blocks; `reader` is read on another thread.
 ///
 /// # Errors
@@ -41,24 +47,30 @@ pub struct Imported {
 pub fn import(reader: impl Read + Send, dir: &Path) -> Result<Imported, Error> {
     let blob = dir.join("blob");
     let index = dir.join("index");
-    let result = write(reader, &blob, &index);
+    let headers = dir.join("headers");
+    let result = write(reader, &blob, &index, &headers);
     if result.is_err() {
         // What remains of a failure is rubbish, and the failure itself is what the caller should hear of.
         let _ = fs::remove_file(&blob);
         let _ = fs::remove_file(&index);
+        let _ = fs::remove_file(&headers);
     }
     result
 }
 
-fn write(reader: impl Read + Send, blob: &Path, index: &Path) -> Result<Imported, Error> {
+fn write(
+    reader: impl Read + Send,
+    blob: &Path,
+    index: &Path,
+    headers: &Path,
+) -> Result<Imported, Error> {
     let mut files = BlobWriter::create(blob)?;
     let mut records = IndexWriter::create(index)?;
+    let mut rest = HeadersWriter::create(headers)?;
     let ((), diff_id, tar_len) = hashed(reader, |source| {
-        let mut archive = Archive::new(source);
-        while let Some(member) = archive.next()? {
-            add(&mut archive, member, &mut files, &mut records)?;
-        }
-        Ok(())
+        let mut archive = Archive::new(Recorder::new(source, &mut rest));
+        let read = read(&mut archive, &mut files, &mut records);
+        read.map_err(|error| archive.source().cause(error))
     })?;
     let blob_len = files.finish()?;
     let (entries, index_len) = records.finish(&diff_id, blob_len)?;
@@ -66,16 +78,30 @@ fn write(reader: impl Read + Send, blob: &Path, index: &Path) -> Result<Imported
         diff_id,
         blob: blob.to_owned(),
         index: index.to_owned(),
+        headers: headers.to_owned(),
         blob_len,
         index_len,
+        headers_len: rest.finish(&diff_id, tar_len)?,
         entries,
         tar_len,
     })
 }
 
+/// Takes the archive apart, to the end of the stream.
+fn read(
+    archive: &mut Archive<Recorder<'_, impl BufRead>>,
+    files: &mut BlobWriter,
+    records: &mut IndexWriter,
+) -> Result<(), Error> {
+    while let Some(member) = archive.next()? {
+        add(archive, member, files, records)?;
+    }
+    archive.source().drain().map_err(Error::Read)
+}
+
 /// Adds one member.
 fn add(
-    archive: &mut Archive<impl BufRead>,
+    archive: &mut Archive<Recorder<'_, impl BufRead>>,
     member: Member,
     files: &mut BlobWriter,
     records: &mut IndexWriter,
@@ -123,7 +149,7 @@ fn add(
         }
         Type::Regular => Kind::File {
             size: member.size,
-            content: content(archive, &member, files, &mut inline)?,
+            content: content(archive, &member, records.count(), files, &mut inline)?,
         },
     };
     let meta = if member.kind == Type::HardLink {
@@ -140,10 +166,11 @@ fn add(
     })
 }
 
-/// Takes the content of a regular file out of the archive.
+/// Takes the content of a regular file, whose record will be number `entry`, out of the archive.
 fn content<'a>(
-    archive: &mut Archive<impl BufRead>,
+    archive: &mut Archive<Recorder<'_, impl BufRead>>,
     member: &Member,
+    entry: u64,
     files: &mut BlobWriter,
     inline: &'a mut Vec<u8>,
 ) -> Result<Content<'a>, Error> {
@@ -153,7 +180,10 @@ fn content<'a>(
     let mut file = files.file(member.size);
     for segment in &member.segments {
         file.seek(segment.offset)?;
+        let source = archive.source();
+        source.begin_content(entry, segment.offset, segment.length)?;
         archive.content(segment.length, |bytes| file.write(bytes))?;
+        archive.source().end_content();
     }
     file.finish(inline)
 }

@@ -203,6 +203,11 @@ impl IndexWriter {
         Ok(())
     }
 
+    /// How many records there are so far.
+    pub(super) fn count(&self) -> u64 {
+        self.entries
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.crc.update(&self.buffer);
         self.length += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);

@@ -72,6 +72,11 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
+    /// Where the archive comes from.
+    pub(super) fn source(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// The next member, or `None` at the end of the archive. What is left of the present one is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Member>, Error> {
         let mut records = Records::default();

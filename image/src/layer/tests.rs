@@ -1,6 +1,7 @@
 //! Imports of good, bad and hostile archives and indexes.
 
 pub(crate) mod archive;
+mod exact;
 mod hostile;
 
 use std::fs;

@@ -23,9 +23,16 @@ pub(crate) enum Challenge {
 pub(crate) struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 impl TokenAnswer {
+    /// What may take the place of the password from now on, if the server gives such out.
+    pub(crate) fn identity(&self) -> Option<String> {
+        let token = self.refresh_token.clone();
+        token.filter(|token| !token.is_empty())
+    }
+
     pub(crate) fn into_token(self) -> Option<String> {
         self.token
             .or(self.access_token)

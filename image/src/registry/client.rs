@@ -15,6 +15,7 @@ use super::auth::{Challenge, challenges};
 use super::config::{Config, is_loopback};
 use super::credentials::{self, Credentials};
 use super::error::{Error, cause};
+use super::request::{Ask, Body, FilePart};
 use super::transport::http_client;
 use crate::digest::Digest;
 use crate::manifest;
@@ -34,6 +35,10 @@ pub(crate) struct Client {
     pub(super) may_be_plain: bool,
     pub(super) stall: Duration,
     pub(super) credentials: Credentials,
+    /// What tokens must allow, besides what the registry names when it asks for one.
+    pub(super) scopes: Vec<String>,
+    /// Ask the token server for a token that takes the place of the password.
+    pub(super) wants_identity: bool,
     base: OnceCell<String>,
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -50,21 +55,33 @@ pub(crate) struct Blob<'a> {
 impl Client {
     /// Finds credentials for the registry of `reference`; no request is made yet.
     pub(crate) async fn new(reference: &Reference, config: &Config) -> Result<Self, Error> {
-        let registry = reference.registry().to_owned();
+        let mut client = Self::to_registry(reference.registry(), config).await?;
+        reference.repository().clone_into(&mut client.repository);
+        Ok(client)
+    }
+
+    /// The same for requests that are about no repository.
+    pub(super) async fn to_registry(registry: &str, config: &Config) -> Result<Self, Error> {
+        let registry = registry.to_owned();
         let file = config.credentials.clone();
-        let credentials = {
-            let registry = registry.clone();
-            tokio::task::spawn_blocking(move || credentials::find(file.as_deref(), &registry))
-                .await
-                .map_err(|e| Error::Credentials {
-                    registry: reference.registry().to_owned(),
-                    why: e.to_string(),
-                })??
+        let credentials = match &config.explicit {
+            Some(credentials) => credentials.clone(),
+            None => {
+                let name = registry.clone();
+                tokio::task::spawn_blocking(move || credentials::find(file.as_deref(), &name))
+                    .await
+                    .map_err(|e| Error::Credentials {
+                        registry: registry.clone(),
+                        why: e.to_string(),
+                    })??
+            }
         };
         let may_be_plain = config.may_be_plain(&registry);
         Ok(Self {
             http: http_client(may_be_plain, is_loopback(&registry), config.stall)?,
-            repository: reference.repository().to_owned(),
+            repository: String::new(),
+            scopes: Vec::new(),
+            wants_identity: false,
             may_be_plain,
             stall: config.stall,
             credentials,
@@ -139,14 +156,35 @@ impl Client {
 
     /// GET below `/v2/<repository>/`, authenticated as the registry asks. Success statuses only.
     async fn get(&self, path: &str, headers: HeaderMap, what: &str) -> Result<Response, Error> {
+        let url = self.path(path).await?;
+        let ask = Ask::new(Method::GET, url).with_headers(headers);
+        let response = self.exchange(&ask, what).await?;
+        self.check(response, what).await
+    }
+
+    /// The address of something of this repository.
+    pub(super) async fn path(&self, path: &str) -> Result<Url, Error> {
+        let base = self.base().await?;
+        self.url(&format!("{base}/v2/{}/{path}", self.repository))
+    }
+
+    /// Where the registry's API is, without a slash at the end.
+    pub(super) async fn base(&self) -> Result<&str, Error> {
         let base = self.base.get_or_try_init(|| self.find_base()).await?;
-        let url = self.url(&format!("{base}/v2/{}/{path}", self.repository))?;
+        Ok(base)
+    }
+
+    /// Makes a request, and makes it again with what `Authorization` must say if the registry wants that. Any status.
+    pub(super) async fn exchange(&self, ask: &Ask, what: &str) -> Result<Response, Error> {
+        // Where uploads go may be another host, which has no business with what we are to this one.
+        let ours: Url = self.url(self.base().await?)?;
+        if ours.origin() != ask.url.origin() {
+            return self.send(ask, None).await;
+        }
         let used = self.authorization.lock().await.clone();
-        let response = self
-            .send(Method::GET, url.clone(), &headers, used.as_ref())
-            .await?;
+        let response = self.send(ask, used.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            return self.check(response, what).await;
+            return Ok(response);
         }
         let offered = response.headers().get_all(WWW_AUTHENTICATE);
         let offered: Vec<Challenge> = offered
@@ -154,34 +192,43 @@ impl Client {
             .filter_map(|value| value.to_str().ok())
             .flat_map(challenges)
             .collect();
-        // Downloads that run side by side share one token: only the first to be refused asks.
+        // Transfers that run side by side share one token: only the first to be refused asks.
         let mut authorization = self.authorization.lock().await;
         if *authorization == used {
             *authorization = Some(self.authorize(&offered, what).await?);
         }
         let fresh = authorization.clone();
         drop(authorization);
-        let response = self
-            .send(Method::GET, url, &headers, fresh.as_ref())
-            .await?;
-        self.check(response, what).await
+        self.send(ask, fresh.as_ref()).await
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
-        method: Method,
-        url: Url,
-        headers: &HeaderMap,
+        ask: &Ask,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Error> {
-        let mut request = self.http.request(method, url).headers(headers.clone());
+        let mut request = self.http.request(ask.method.clone(), ask.url.clone());
+        request = request.headers(ask.headers.clone());
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value.clone());
         }
-        match timeout(self.stall, request.send()).await {
-            Err(_) => Err(self.stalled()),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => Err(self.transport(e)),
+        let sending = match &ask.body {
+            Body::Empty => request,
+            Body::Bytes(bytes) => request.body(bytes.clone()),
+            Body::File(part) => {
+                let body = part.open().await.map_err(|e| self.unreadable(part, &e))?;
+                request.header(CONTENT_LENGTH, part.length).body(body)
+            }
+        };
+        let patience = ask.patience.unwrap_or(self.stall);
+        let response = match &ask.body {
+            Body::File(part) => part.moved.while_moving(patience, sending.send()).await,
+            _ => timeout(patience, sending.send()).await.ok(),
+        };
+        match response {
+            None => Err(self.stalled()),
+            Some(Ok(response)) => Ok(response),
+            Some(Err(e)) => Err(self.transport(e)),
         }
     }
 
@@ -196,16 +243,16 @@ impl Client {
             return Ok(secure);
         }
         let plain = format!("http://{host}");
-        let headers = HeaderMap::new();
-        let ping = |base: &str| self.url(&format!("{base}/v2/"));
-        let failure = match self.send(Method::GET, ping(&plain)?, &headers, None).await {
+        let ping =
+            |base: &str| Ok::<_, Error>(Ask::new(Method::GET, self.url(&format!("{base}/v2/"))?));
+        let failure = match self.send(&ping(&plain)?, None).await {
             // What a TLS server answers to a request in the clear, if it answers at all.
             Ok(response) if response.status() == StatusCode::BAD_REQUEST => None,
             Ok(_) => return Ok(plain),
             Err(e @ Error::Broken { .. }) => Some(e),
             Err(e) => return Err(e),
         };
-        match self.send(Method::GET, ping(&secure)?, &headers, None).await {
+        match self.send(&ping(&secure)?, None).await {
             Ok(_) => Ok(secure),
             // Where the plain connection just broke, that is what should be tried again.
             Err(e) => Err(failure.unwrap_or(e)),
@@ -355,6 +402,13 @@ impl Client {
             }
         } else {
             Error::Broken { registry, why }
+        }
+    }
+
+    fn unreadable(&self, part: &FilePart, error: &std::io::Error) -> Error {
+        Error::Local {
+            path: part.path.clone(),
+            why: error.to_string(),
         }
     }
 

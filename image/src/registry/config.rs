@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::credentials::Credentials;
 use super::retry::Retry;
 
 const SYSTEM: &str = "/etc/hull/config.json";
 const DEFAULT_STALL: Duration = Duration::from_secs(30);
 const DEFAULT_DOWNLOADS: usize = 3;
+const DEFAULT_UPLOADS: usize = 5;
 
 /// How registries are reached.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct Config {
     pub retry: Retry,
     /// How many layers are downloaded at once, at least 1.
     pub downloads: usize,
+    /// How many layers are uploaded at once, at least 1.
+    pub uploads: usize,
+    /// Who to be to whatever registry is asked; else the configuration file says it.
+    pub explicit: Option<Credentials>,
     /// Docker's configuration file with credentials; `None` for anonymous access only.
     pub credentials: Option<PathBuf>,
 }
@@ -61,6 +67,7 @@ pub enum ConfigError {
 struct File {
     insecure_registries: Vec<String>,
     max_concurrent_downloads: Option<usize>,
+    max_concurrent_uploads: Option<usize>,
     registry_stall_seconds: Option<u64>,
 }
 
@@ -71,6 +78,8 @@ impl Default for Config {
             stall: DEFAULT_STALL,
             retry: Retry::default(),
             downloads: DEFAULT_DOWNLOADS,
+            uploads: DEFAULT_UPLOADS,
+            explicit: None,
             credentials: None,
         }
     }
@@ -124,6 +133,9 @@ impl Config {
         self.insecure.extend(file.insecure_registries);
         if let Some(downloads) = file.max_concurrent_downloads {
             self.downloads = downloads.max(1);
+        }
+        if let Some(uploads) = file.max_concurrent_uploads {
+            self.uploads = uploads.max(1);
         }
         if let Some(seconds) = file.registry_stall_seconds {
             self.stall = Duration::from_secs(seconds.max(1));

@@ -5,23 +5,99 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 
 use super::error::Error;
 use crate::reference::DEFAULT_REGISTRY;
 
 /// The key of Docker Hub in Docker's files.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
+pub(super) const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// What to show a registry.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
+pub enum Credentials {
     /// Nothing.
     Anonymous,
     /// A name and its password.
-    Password { user: String, password: String },
+    Password {
+        /// The name.
+        user: String,
+        /// Its password.
+        password: String,
+    },
     /// A refresh token of the registry's token server.
     IdentityToken(String),
+    /// A token that the registry itself takes.
+    RegistryToken(String),
+}
+
+/// The fields of Docker's `AuthConfig` that say who someone is.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "lowercase")]
+struct AuthConfig {
+    username: String,
+    password: String,
+    auth: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+impl Credentials {
+    /// What the header `X-Registry-Auth` of Docker's API says: base64url of an `AuthConfig`. As with Docker, a header that makes
+    /// no sense says nothing.
+    #[must_use]
+    pub fn from_header(header: &str) -> Option<Self> {
+        let text = header.trim().trim_end_matches('=');
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .or_else(|| STANDARD_NO_PAD.decode(text).ok())?;
+        Self::from_json(&bytes)
+    }
+
+    /// The `AuthConfig` that says the same, for a daemon.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Anonymous => serde_json::json!({}),
+            Self::Password { user, password } => {
+                serde_json::json!({ "username": user, "password": password })
+            }
+            Self::IdentityToken(token) => serde_json::json!({ "identitytoken": token }),
+            Self::RegistryToken(token) => serde_json::json!({ "registrytoken": token }),
+        }
+    }
+
+    /// What the JSON text of an `AuthConfig` says.
+    #[must_use]
+    pub fn from_json(bytes: &[u8]) -> Option<Self> {
+        let config: AuthConfig = serde_json::from_slice(bytes).ok()?;
+        let AuthConfig {
+            username: mut user,
+            mut password,
+            auth,
+            identitytoken,
+            registrytoken,
+        } = config;
+        if user.is_empty()
+            && let Ok(plain) = STANDARD_NO_PAD.decode(auth.trim_end_matches('='))
+            && let Ok(plain) = String::from_utf8(plain)
+            && let Some((first, second)) = plain.split_once(':')
+        {
+            (user, password) = (first.to_owned(), second.to_owned());
+        }
+        if !registrytoken.is_empty() {
+            Some(Self::RegistryToken(registrytoken))
+        } else if !identitytoken.is_empty() {
+            Some(Self::IdentityToken(identitytoken))
+        } else if !user.is_empty() {
+            Some(Self::Password { user, password })
+        } else {
+            None
+        }
+    }
 }
 
 // Secrets must not end up in a log.
@@ -31,6 +107,7 @@ impl std::fmt::Debug for Credentials {
             Self::Anonymous => "Anonymous",
             Self::Password { .. } => "Password",
             Self::IdentityToken(_) => "IdentityToken",
+            Self::RegistryToken(_) => "RegistryToken",
         })
     }
 }

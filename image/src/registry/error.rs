@@ -104,6 +104,36 @@ pub enum Error {
         /// How many were allowed.
         limit: u64,
     },
+    /// It took only a part of what it was sent.
+    #[error("registry {registry} took only a part of {what}")]
+    TookLess {
+        /// Its host.
+        registry: String,
+        /// What was sent.
+        what: String,
+    },
+    /// A file of ours that was to be sent cannot be read.
+    #[error("{} cannot be read: {why}", path.display())]
+    Local {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// What should be an address is none.
+    #[error("{0:?} is not an address of http or https")]
+    Address(String),
+    /// A file that is not a registry's cannot be fetched.
+    #[error("nothing can be fetched from {host}: {why}")]
+    Remote {
+        /// The server.
+        host: String,
+        /// Why not.
+        why: String,
+    },
+    /// A search makes no sense, or there is none.
+    #[error("{0}")]
+    Search(String),
     /// It makes no sense.
     #[error("registry {registry} sent {what}")]
     Nonsense {
@@ -127,7 +157,10 @@ impl Error {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Connect { passing, .. } => *passing,
-            Self::Broken { .. } | Self::EndedEarly { .. } | Self::TooMany { .. } => true,
+            Self::Broken { .. }
+            | Self::EndedEarly { .. }
+            | Self::TookLess { .. }
+            | Self::TooMany { .. } => true,
             Self::Server { status, .. } => *status != StatusCode::NOT_IMPLEMENTED,
             _ => false,
         }

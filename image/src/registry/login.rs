@@ -24,6 +24,9 @@ impl Client {
     ) -> Result<HeaderValue, Error> {
         for challenge in offered {
             let value = match (challenge, &self.credentials) {
+                (Challenge::Bearer { .. }, Credentials::RegistryToken(token)) => {
+                    format!("Bearer {token}")
+                }
                 (Challenge::Basic, Credentials::Password { user, password }) => {
                     basic(user, password)
                 }
@@ -36,8 +39,11 @@ impl Client {
                     },
                     _,
                 ) => {
-                    let token = self.token(realm, service.as_deref(), scope.as_deref(), what);
-                    format!("Bearer {}", token.await?)
+                    let scopes = self.scopes(scope.as_deref());
+                    let token = self.token(realm, service.as_deref(), &scopes, what);
+                    let token = token.await?.into_token();
+                    let none = || self.nonsense("no token where one was due".to_owned());
+                    format!("Bearer {}", token.ok_or_else(none)?)
                 }
             };
             let mut value = HeaderValue::try_from(value)
@@ -47,45 +53,67 @@ impl Client {
         }
         let why = match self.credentials {
             Credentials::Anonymous => format!(
-                "it wants credentials; log in with docker login {}",
+                "it wants credentials; log in with hull login {}, or with docker login",
                 self.registry
             ),
-            _ => "it does not accept the credentials of docker login".to_owned(),
+            _ => "it does not accept the credentials of hull login or docker login".to_owned(),
         };
         Err(self.denied(what, why))
     }
 
-    async fn token(
+    /// What a token must allow: what the registry asks for, and what is needed besides.
+    fn scopes(&self, asked: Option<&str>) -> Vec<String> {
+        let mut scopes = self.scopes.clone();
+        // A scope for what we push names less than our own.
+        let ours = format!("repository:{}:", self.repository);
+        let ours_is_there = scopes.iter().any(|own| own.starts_with(&ours));
+        let covered = |scope: &&str| {
+            scopes.iter().any(|own| own == scope) || (ours_is_there && scope.starts_with(&ours))
+        };
+        let asked = asked.filter(|scope| !covered(scope)).map(str::to_owned);
+        scopes.extend(asked);
+        if scopes.is_empty() && !self.repository.is_empty() {
+            scopes.push(format!("repository:{}:pull", self.repository));
+        }
+        scopes
+    }
+
+    pub(super) async fn token(
         &self,
         realm: &str,
         service: Option<&str>,
-        scope: Option<&str>,
+        scopes: &[String],
         what: &str,
-    ) -> Result<String, Error> {
+    ) -> Result<TokenAnswer, Error> {
         let mut url = self.url(realm)?;
         if url.scheme() != "https" && !self.may_be_plain {
             let wrong = "a token server without TLS, which gets no credentials";
             return Err(self.nonsense(wrong.to_owned()));
         }
-        let default = format!("repository:{}:pull", self.repository);
-        let scope = scope.unwrap_or(&default);
         let request = if let Credentials::IdentityToken(token) = &self.credentials {
+            let scopes = scopes.join(" ");
             let form = [
                 ("grant_type", "refresh_token"),
                 ("service", service.unwrap_or_default()),
-                ("scope", scope),
+                ("scope", &scopes),
                 ("client_id", CLIENT_ID),
                 ("refresh_token", token),
             ];
             self.http.post(url).form(&form)
         } else {
             let mut query = url.query_pairs_mut();
-            query.append_pair("scope", scope);
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
             if let Some(service) = service {
                 query.append_pair("service", service);
             }
             if let Credentials::Password { user, .. } = &self.credentials {
                 query.append_pair("account", user);
+            }
+            if self.wants_identity {
+                query.append_pair("offline_token", "true");
+                query.append_pair("client_id", CLIENT_ID);
             }
             drop(query);
             let request = self.http.get(url);
@@ -102,9 +130,7 @@ impl Client {
         };
         let response = self.check(response, what).await?;
         let bytes = self.read(response, MAX_TOKEN, "a token").await?;
-        serde_json::from_slice::<TokenAnswer>(&bytes)
-            .ok()
-            .and_then(TokenAnswer::into_token)
-            .ok_or_else(|| self.nonsense("no token where one was due".to_owned()))
+        serde_json::from_slice(&bytes)
+            .map_err(|_| self.nonsense("no token where one was due".to_owned()))
     }
 }

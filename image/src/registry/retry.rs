@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::error::Error;
+
 /// Exponential back-off with jitter.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
@@ -24,6 +26,32 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// Repeats a small request while its failure may be a passing one. `report` is told why, and in how long.
+    pub(crate) async fn repeat<T, F>(
+        &self,
+        report: impl Fn(String, Duration),
+        request: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut failures = 0;
+        loop {
+            let error = match request().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            failures += 1;
+            match self.delay(failures, error.retry_after()) {
+                Some(after) if error.is_transient() => {
+                    report(error.to_string(), after);
+                    tokio::time::sleep(after).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
     /// How long to wait after the failure number `failures` (from 1), or `None` to give up. `asked` is what the
     /// registry's `Retry-After` says.
     pub(crate) fn delay(&self, failures: u32, asked: Option<Duration>) -> Option<Duration> {

@@ -1,3 +1,5 @@
+mod account;
+
 use std::fs;
 use std::time::Duration;
 

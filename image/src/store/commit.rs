@@ -1,5 +1,6 @@
 //! How layers and images come into the store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -47,6 +48,10 @@ pub(crate) struct NewImage {
     pub(crate) names: Vec<Reference>,
     /// The manifest with the reference `repository@digest` that it was found under.
     pub(crate) manifest: Option<(Reference, Vec<u8>)>,
+    /// The image's own manifest, where that is a list.
+    pub(crate) own_manifest: Option<Vec<u8>>,
+    /// The image that it was made of here.
+    pub(crate) parent: Option<Digest>,
 }
 
 impl Store {
@@ -92,12 +97,13 @@ impl Store {
         made: &LayerFiles,
     ) -> Result<HeldLayer, Error> {
         let files = self.layout.layer(&missing.layer);
-        for path in [&made.blob, &made.index] {
+        for path in [&made.blob, &made.index, &made.headers] {
             fs::File::open(path)
                 .and_then(|file| file.sync_all())
                 .map_err(|e| Error::io("sync", path, e))?;
         }
         // The index says that the layer is there, so it comes last.
+        rename(&made.headers, &files.headers)?;
         rename(&made.blob, &files.blob)?;
         rename(&made.index, &files.index)?;
         if let Some(dir) = files.index.parent() {
@@ -129,12 +135,21 @@ impl Store {
             layers: layers.clone(),
             size: 0,
             added: Timestamp::now(),
-            digests: std::collections::BTreeSet::new(),
+            digests: BTreeSet::new(),
+            manifests: BTreeMap::new(),
+            tagged: None,
+            parent: image.parent,
+            steps: BTreeSet::new(),
         });
         record.size = self.size_of(&id, &layers);
         if let Some((reference, bytes)) = image.manifest {
             if let Some(digest) = reference.digest() {
                 write_atomic(&self.layout.manifest(digest), &bytes)?;
+                if let Some(own) = image.own_manifest {
+                    let own_digest = Digest::of(&own);
+                    write_atomic(&self.layout.manifest(&own_digest), &own)?;
+                    record.manifests.insert(*digest, own_digest);
+                }
             }
             record.digests.insert(reference);
         }
@@ -170,7 +185,7 @@ impl Store {
         distinct.dedup();
         let layers = distinct.iter().map(|layer| {
             let files = self.layout.layer(layer);
-            super::image::size(&files.blob) + super::image::size(&files.index)
+            files.size()
         });
         layers.sum::<u64>() + super::image::size(&self.layout.erofs(image))
     }

@@ -15,7 +15,9 @@ use super::error::Error;
 use crate::digest::Digest;
 use crate::reference::Reference;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read; what it lacks has a default.
+const OLDEST: u32 = 1;
 
 /// The content of `db.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,18 @@ pub(crate) struct Record {
     pub(crate) added: Timestamp,
     /// `repository@manifest digest` for each registry that it was pulled from.
     pub(crate) digests: BTreeSet<Reference>,
+    /// Where such a digest is that of a list of manifests: that of the image's own, which is in the store, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) manifests: BTreeMap<Digest, Digest>,
+    /// When it last got a name by `tag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tagged: Option<Timestamp>,
+    /// The image that it was made of here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Digest>,
+    /// The keys of the steps of builds that made it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) steps: BTreeSet<Digest>,
 }
 
 impl Default for Db {
@@ -64,12 +78,12 @@ impl Db {
             path: path.to_owned(),
             source,
         };
-        let db: Self = serde_json::from_slice(&bytes).map_err(|e| database(Some(e)))?;
-        if db.version == VERSION {
-            Ok(db)
-        } else {
-            Err(database(None))
+        let mut db: Self = serde_json::from_slice(&bytes).map_err(|e| database(Some(e)))?;
+        if !(OLDEST..=VERSION).contains(&db.version) {
+            return Err(database(None));
         }
+        db.version = VERSION;
+        Ok(db)
     }
 
     /// Replaces `path`. Only with the store's lock held.
@@ -85,6 +99,12 @@ impl Db {
     pub(crate) fn names(&self, image: &Digest) -> Vec<&Reference> {
         let of_image = self.tags.iter().filter(|(_, id)| *id == image);
         of_image.map(|(name, _)| name).collect()
+    }
+
+    /// Whether an image was made of this one here.
+    pub(crate) fn has_children(&self, image: &Digest) -> bool {
+        let mut all = self.images.values();
+        all.any(|record| record.parent.as_ref() == Some(image))
     }
 
     /// Finds the image that `text` names: a reference, an id or the beginning of one. As with

@@ -68,6 +68,14 @@ pub enum Error {
         /// Why.
         source: crate::erofs::Error,
     },
+    /// A layer cannot be read.
+    #[error("layer {} cannot be read", .layer.short())]
+    Layer {
+        /// Its diffID.
+        layer: Digest,
+        /// Why.
+        source: crate::layer::Error,
+    },
     /// The operating system refused.
     #[error("cannot {verb} {path}")]
     Io {

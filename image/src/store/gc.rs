@@ -61,6 +61,7 @@ impl Store {
                 // The index last: it is what says that a layer is there.
                 freed.bytes += remove(&files.index)?;
                 freed.bytes += remove(&files.blob)?;
+                freed.bytes += remove(&files.headers)?;
                 unlink(lock)?;
                 freed.layers.push(layer);
             }
@@ -68,7 +69,10 @@ impl Store {
         let manifests: BTreeSet<Digest> = db
             .images
             .values()
-            .flat_map(|record| record.digests.iter().filter_map(|name| name.digest()))
+            .flat_map(|record| {
+                let digests = record.digests.iter().filter_map(|name| name.digest());
+                digests.chain(record.manifests.values())
+            })
             .copied()
             .collect();
         for manifest in self.layout.named("manifests", "json")? {
@@ -117,6 +121,7 @@ impl Store {
         let mut layers: BTreeSet<Digest> =
             self.layout.named("layers", "index")?.into_iter().collect();
         layers.extend(self.layout.named("layers", "blob")?);
+        layers.extend(self.layout.named("layers", "headers")?);
         Ok(layers)
     }
 }

@@ -47,6 +47,11 @@ impl Image {
         &self.parts
     }
 
+    /// The diffIDs of its layers, lowest first.
+    pub(crate) fn layers(&self) -> &[Digest] {
+        self.config.layers()
+    }
+
     /// What keeps the files in place.
     #[must_use]
     pub fn lease(&self) -> Lease {
@@ -85,7 +90,7 @@ impl Store {
     }
 
     /// The checked configuration of an image of this store.
-    pub(super) fn config(&self, image: &Digest) -> Result<Config, Error> {
+    pub(crate) fn config(&self, image: &Digest) -> Result<Config, Error> {
         let damaged = |what: String| Error::Damaged {
             image: *image,
             what,

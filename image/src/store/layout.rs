@@ -7,6 +7,7 @@
 //! manifests/<digest>.json   manifests as a registry sent them
 //! erofs/<image>.erofs       metadata image of an image
 //! layers/<diffid>.blob      aligned contents of a layer      layers/<diffid>.index   its metadata
+//! layers/<diffid>.headers   what else its tar stream had; missing for layers of the first versions of Hull
 //! locks/layer-<diffid>      held alone to import a layer, shared to keep it
 //! locks/image-<image>       shared by whoever uses an image
 //! downloads/<digest>.part   compressed layers on their way, kept to be resumed
@@ -25,18 +26,25 @@ pub(crate) struct Layout {
     root: PathBuf,
 }
 
-/// The two files of a layer.
+/// The files of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LayerFiles {
     pub(crate) blob: PathBuf,
     pub(crate) index: PathBuf,
+    pub(crate) headers: PathBuf,
 }
 
 impl LayerFiles {
-    /// Both are there. The index is put in place last, so it alone would do; a blob that went
+    /// What it takes to run is there. The index is put in place last, so it alone would do; a blob that went
     /// missing must not go unnoticed though.
     pub(crate) fn exist(&self) -> bool {
         self.index.is_file() && self.blob.is_file()
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn size(&self) -> u64 {
+        let files = [&self.blob, &self.index, &self.headers];
+        files.map(|file| super::image::size(file)).iter().sum()
     }
 }
 
@@ -90,6 +98,7 @@ impl Layout {
         LayerFiles {
             blob: dir.join(layer.hex() + ".blob"),
             index: dir.join(layer.hex() + ".index"),
+            headers: dir.join(layer.hex() + ".headers"),
         }
     }
 

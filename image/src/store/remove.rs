@@ -1,12 +1,11 @@
 //! Taking names and images away.
 
-use std::collections::BTreeSet;
-
 use super::db::Db;
 use super::gc::Freed;
 use super::lock::{FileLock, Mode};
 use super::{Error, Store};
 use crate::digest::Digest;
+use crate::filter::Filters;
 use crate::reference::Reference;
 
 /// A container, stopped or not, that needs an image.
@@ -27,11 +26,24 @@ pub enum Removed {
     Deleted(Digest),
 }
 
+/// How `Store::remove_with` goes about it.
+#[derive(Clone, Debug, Default)]
+pub struct Remove {
+    /// Also an image that has several names, or is used.
+    pub force: bool,
+    /// Leave images without a name that it was made of.
+    pub keep_parents: bool,
+    /// What containers use.
+    pub uses: Vec<Use>,
+}
+
 /// What `Store::prune` takes.
 #[derive(Clone, Debug, Default)]
 pub struct Prune {
     /// Also images that have a name, if nobody uses them.
     pub all: bool,
+    /// Only those that these mean.
+    pub filters: Filters,
     /// What containers use, and so stays.
     pub uses: Vec<Use>,
 }
@@ -45,6 +57,21 @@ impl Store {
     /// # Errors
     /// When there is no such image, when `uses` or a lease keep it, or when an id has several names.
     pub fn remove(&self, name: &str, force: bool, uses: &[Use]) -> Result<Vec<Removed>, Error> {
+        let remove = Remove {
+            force,
+            keep_parents: false,
+            uses: uses.to_vec(),
+        };
+        self.remove_with(name, &remove)
+    }
+
+    /// The same, with all that can be said about it. With an image go those that it was made of here, as far as they have
+    /// no name, no other children and no users.
+    ///
+    /// # Errors
+    /// When there is no such image, or something keeps it.
+    pub fn remove_with(&self, name: &str, remove: &Remove) -> Result<Vec<Removed>, Error> {
+        let Remove { force, uses, .. } = remove;
         let _lock = self.lock()?;
         let mut db = self.read()?;
         let id = db.resolve(name)?;
@@ -60,7 +87,7 @@ impl Store {
                 removed.push(Removed::Untagged(reference));
             }
             _ => {
-                if !force {
+                if !*force {
                     if by_name.is_none() && names.len() > 1 {
                         return Err(several(name, &names));
                     }
@@ -70,8 +97,18 @@ impl Store {
                     db.tags.remove(&reference);
                     removed.push(Removed::Untagged(reference));
                 }
-                db.images.remove(&id);
+                let record = db.images.remove(&id);
                 removed.push(Removed::Deleted(id));
+                let mut parent = record.and_then(|record| record.parent);
+                while let Some(id) = parent.filter(|_| !remove.keep_parents)
+                    && db.names(&id).is_empty()
+                    && !db.has_children(&id)
+                    && self.refuse_use("", &id, uses).is_ok()
+                    && let Some(record) = db.images.remove(&id)
+                {
+                    removed.push(Removed::Deleted(id));
+                    parent = record.parent;
+                }
             }
         }
         db.write(&self.layout.db())?;
@@ -86,12 +123,13 @@ impl Store {
     /// When the store cannot be read or changed.
     pub fn prune(&self, prune: &Prune) -> Result<(Vec<Removed>, Freed), Error> {
         let _lock = self.lock()?;
+        let meant = self.select(&prune.filters, true)?;
         let mut db = self.read()?;
-        let named: BTreeSet<Digest> = db.tags.values().copied().collect();
         let mut removed = Vec::new();
-        let ids: Vec<Digest> = db.images.keys().copied().collect();
-        for id in ids {
-            let wanted = !prune.all && named.contains(&id);
+        for image in meant {
+            let id = image.id;
+            // An image that another one was made of is not dangling, though nobody names it.
+            let wanted = !prune.all && (!db.names(&id).is_empty() || db.has_children(&id));
             if wanted || self.refuse_use("", &id, &prune.uses).is_err() {
                 continue;
             }
@@ -104,7 +142,7 @@ impl Store {
         Ok((removed, freed))
     }
 
-    fn refuse_use(&self, name: &str, id: &Digest, uses: &[Use]) -> Result<(), Error> {
+    pub(super) fn refuse_use(&self, name: &str, id: &Digest, uses: &[Use]) -> Result<(), Error> {
         let in_use = |by: String| Error::InUse {
             image: name.to_owned(),
             by,

@@ -7,7 +7,7 @@ use super::{Error, Prune, Removed, Store, Use};
 use crate::load::{Input, LoadOptions};
 use crate::progress::Silent;
 use crate::testing::{ImageFixture, Pack, contents, image, layer, layout, noise, write};
-use crate::{Digest, Reference};
+use crate::{Digest, Filters, Reference};
 
 /// Enough for a file not to be kept in the metadata.
 const SIZE: usize = 10_000;
@@ -209,6 +209,7 @@ async fn an_image_in_use_stays_unless_forced_and_then_its_files_stay() {
         .unwrap_err();
     assert!(error.to_string().contains("container web"), "{error}");
     let prune = Prune {
+        filters: Filters::default(),
         all: true,
         uses: vec![used],
     };
@@ -218,6 +219,7 @@ async fn an_image_in_use_stays_unless_forced_and_then_its_files_stay() {
     let error = store.remove("one", false, &[]).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error}");
     let all = Prune {
+        filters: Filters::default(),
         all: true,
         ..Prune::default()
     };
@@ -239,6 +241,7 @@ async fn prune_all_takes_what_nobody_uses() {
     let (one, two) = two();
     load(&store, &[(&one, "one"), (&two, "two")]).await;
     let all = Prune {
+        filters: Filters::default(),
         all: true,
         uses: vec![Use {
             image: two.id(),
@@ -283,12 +286,26 @@ fn a_database_from_elsewhere_is_refused() {
         "",
         "{}",
         "[]",
-        r#"{"version": 2, "images": {}, "tags": {}}"#,
+        r#"{"version": 3, "images": {}, "tags": {}}"#,
     ] {
         fs::write(&db, text).unwrap();
         let error = store.list().unwrap_err();
         assert!(matches!(error, Error::Database { .. }), "{text}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_read() {
+    let (_dir, store) = store();
+    let (one, _) = two();
+    load(&store, &[(&one, "one")]).await;
+    let db = store.layout().db();
+    let text = fs::read_to_string(&db).unwrap();
+    fs::write(&db, text.replace("\"version\": 2", "\"version\": 1")).unwrap();
+    assert_eq!(store.resolve("one").unwrap(), one.id());
+    store.tag("one", &name("two")).unwrap();
+    let text = fs::read_to_string(&db).unwrap();
+    assert!(text.contains("\"version\": 2"), "{text}");
 }
 
 #[tokio::test]

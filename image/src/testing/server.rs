@@ -18,6 +18,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Request {
@@ -67,6 +68,8 @@ pub(crate) struct Server {
 struct Shared {
     files: Mutex<BTreeMap<String, (String, Vec<u8>)>>,
     hook: Hook,
+    /// What has come of uploads, by the path of each.
+    uploads: Mutex<BTreeMap<String, Vec<u8>>>,
     seen: Mutex<Vec<Request>>,
     over: AtomicBool,
 }
@@ -86,6 +89,7 @@ impl Server {
         let shared = Arc::new(Shared {
             files: Mutex::default(),
             hook: Box::new(hook),
+            uploads: Mutex::default(),
             seen: Mutex::default(),
             over: AtomicBool::new(false),
         });
@@ -203,11 +207,19 @@ impl Shared {
         if request.path == "/v2/" {
             return Answer::new(200, b"{}");
         }
+        if let Some(answer) = self.upload(request) {
+            return answer;
+        }
         let files = self.files.lock().unwrap();
         let Some((kind, bytes)) = files.get(&request.path) else {
             let body = br#"{"errors": [{"code": "UNKNOWN", "message": "not here"}]}"#;
             return Answer::new(404, body);
         };
+        if request.method == "HEAD" {
+            let mut answer = Answer::new(200, b"");
+            answer.announced = Some(bytes.len());
+            return answer;
+        }
         let start = request.header("range");
         let start = start.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         match start.map(|start| start.parse::<usize>().unwrap()) {
@@ -217,6 +229,50 @@ impl Shared {
             }
             Some(_) => Answer::new(416, b""),
             None => Answer::new(200, bytes).with("content-type", kind),
+        }
+    }
+}
+
+impl Shared {
+    /// What writes: uploads of blobs, and manifests.
+    fn upload(&self, request: &Request) -> Option<Answer> {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let mut uploads = self.uploads.lock().unwrap();
+        match request.method.as_str() {
+            "POST" if path.ends_with("/blobs/uploads/") => {
+                let place = format!("{path}{}", uploads.len());
+                uploads.insert(place.clone(), Vec::new());
+                Some(Answer::new(202, b"").with("location", &place))
+            }
+            "PATCH" => {
+                let upload = uploads.get_mut(path)?;
+                upload.extend(&request.bytes);
+                let range = format!("0-{}", upload.len() - 1);
+                Some(
+                    Answer::new(202, b"")
+                        .with("location", path)
+                        .with("range", &range),
+                )
+            }
+            "PUT" => {
+                let (place, bytes) = match uploads.remove(path) {
+                    Some(bytes) => {
+                        let digest = query.strip_prefix("digest=")?.replace("%3A", ":");
+                        let repository = path.split("/uploads/").next()?;
+                        let all = [bytes, request.bytes.clone()].concat();
+                        assert_eq!(crate::Digest::of(&all).to_string(), digest);
+                        (format!("{repository}/{digest}"), all)
+                    }
+                    None => (path.to_owned(), request.bytes.clone()),
+                };
+                let kind = request
+                    .header("content-type")
+                    .unwrap_or_default()
+                    .to_owned();
+                self.files.lock().unwrap().insert(place, (kind, bytes));
+                Some(Answer::new(201, b""))
+            }
+            _ => None,
         }
     }
 }
@@ -244,6 +300,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         path,
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     })
 }
 

@@ -68,6 +68,11 @@ pub struct Name {
 }
 
 impl Children<'_> {
+    /// What `name` names.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<NodeId> {
+        self.names.get(name).map(|entry| entry.node)
+    }
+
     /// Names and what they name, in the order of their bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], NodeId)> {
         self.names.iter().map(|(name, entry)| (*name, entry.node))

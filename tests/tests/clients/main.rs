@@ -1,6 +1,7 @@
-//! Programs of others drive `hull-vmm`: a client library of Firecracker's API, unchanged, and schemathesis. `cargo xtask clients`
-//! installs them.
+//! Programs of others, unchanged, drive `hull-vmm` (a client library of Firecracker's API, and schemathesis) and `hull daemon`
+//! (docker-py). `cargo xtask clients` installs them.
 
+mod docker_py;
 mod library;
 mod schemathesis;
 

@@ -7,6 +7,7 @@ mod guest;
 mod network;
 mod refusals;
 mod roots;
+mod snapshots;
 
 use std::fs;
 use std::path::Path;

@@ -1,14 +1,12 @@
 //! Guests in a network of Hull's: they ping, and copy megabytes to each other and to the host; what they forge goes nowhere. All of it
 //! is in a network namespace that the test makes and that goes with it.
 
-#![allow(unsafe_code)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+pub(crate) use hull_tests::network::{enter_own_network, sh};
 use hull_tests::{Home, Running, kvm};
-use rustix::thread::UnshareFlags;
 
 use super::guest::initramfs_with;
 use super::{assert_none_left, json};
@@ -19,28 +17,6 @@ const B: &str = "10.77.0.3";
 /// Addresses that are nobody's.
 const FORGED: &str = "10.77.0.99";
 const FORGED_MAC: &str = "02:66:6f:72:67:65";
-
-/// Moves the calling thread, and all that it starts from now on, into a network namespace of its own; false where it must not.
-fn enter_own_network() -> bool {
-    // SAFETY: nothing in this thread depends on the network namespace that it had.
-    let left = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
-    if left.is_err() {
-        println!("SKIPPED: no right to make a network namespace");
-        return false;
-    }
-    // Whoever paces sends small frames, each of which costs an interpreted kernel as much as a large one.
-    let _ = sh("ip link set lo up; sysctl -qw net.ipv4.tcp_congestion_control=reno");
-    true
-}
-
-/// What a shell command prints, in the namespace of this thread.
-fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-ec", command]).output();
-    let output = output.expect("a shell");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// A guest whose shell reads what it is to do.
 struct Guest {
@@ -110,9 +86,11 @@ fn two_guests_ping_and_copy_and_what_they_forge_goes_nowhere() {
     a.does(&format!("busybox ping -c 2 -W 20 {B}"));
     b.does(&format!("busybox ping -c 2 -W 20 {HOST}"));
     let shown = json(&home.run(&["network", "inspect", "talk"]).success());
-    let endpoints = shown[0]["endpoints"].as_array().expect("endpoints");
-    let own = endpoints.iter().find(|one| one["microvm"] == "a");
-    let own = own.and_then(|own| own["mac"].as_str()).expect("a MAC");
+    let guests = shown[0]["Containers"].as_object().expect("guests");
+    let own = guests.values().find(|one| one["Name"] == "a");
+    let own = own
+        .and_then(|own| own["MacAddress"].as_str())
+        .expect("a MAC");
     forges(own, &mut a, &mut b);
     copies(&program, &mut a, &mut b);
 
@@ -122,7 +100,7 @@ fn two_guests_ping_and_copy_and_what_they_forge_goes_nowhere() {
         let _ = shell.finish().success();
     }
     let shown = json(&home.run(&["network", "inspect", "talk"]).success());
-    assert_eq!(shown[0]["endpoints"], serde_json::json!([]));
+    assert_eq!(shown[0]["Containers"], serde_json::json!({}));
     let _ = home.run(&["network", "rm", "talk"]).success();
     assert_eq!(sh("nft list ruleset; ip -br link | wc -l"), before);
     assert_none_left(&home);

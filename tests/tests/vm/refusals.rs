@@ -56,10 +56,14 @@ fn names_are_of_one_microvm_each_and_several_commands_take_several() {
     assert_eq!(create("one").success(), "one\n");
     assert_eq!(create("two").success(), "two\n");
     create("one").fails_with(125, &["already", "one"]);
-    for command in ["kill", "pause", "resume", "console"] {
+    for command in ["kill", "pause", "console"] {
         home.run(&["vm", command, "one"])
             .fails_with(1, &["one is not running"]);
     }
+    home.run(&["vm", "resume", "one"]).fails_with(
+        1,
+        &["one is neither suspended nor paused", "hull vm start one"],
+    );
     assert_eq!(
         home.run(&["vm", "stop", "one", "two"]).success(),
         "one\ntwo\n",

@@ -1,6 +1,6 @@
 //! The microVM after its start: requests that change or describe a machine that runs or stands still.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hull_arch::layout;
 use hull_vm_api::reply::{InstanceInfo, Version};
@@ -14,6 +14,8 @@ use crate::running::Running;
 
 /// A message to the address of the local APICs that stands for all of them (Intel SDM, volume 3, 12.11.1).
 const ALL_APICS: u64 = 0xff << 12;
+/// How long a pause may take until its working set is written.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Its data when it is to be a non-maskable interrupt (12.11.2).
 const NMI: u32 = 0b100 << 8;
 
@@ -48,15 +50,18 @@ impl Running {
             Request::PatchMmds(value) => {
                 self.change_metadata(|metadata| metadata.patch(value.clone()))?;
             }
-            Request::PatchVm(VmState::Paused) => {
+            Request::PatchVm(vm) => {
                 let began = Instant::now();
-                self.pause()?;
-                self.latencies.pause_vm.set(us(began));
-            }
-            Request::PatchVm(VmState::Resumed) => {
-                let began = Instant::now();
-                self.resume();
-                self.latencies.resume_vm.set(us(began));
+                match vm.state {
+                    VmState::Paused => {
+                        self.pause()?;
+                        self.latencies.pause_vm.set(us(began));
+                    }
+                    VmState::Resumed => {
+                        self.resume();
+                        self.latencies.resume_vm.set(us(began));
+                    }
+                }
             }
             Request::PutAction(action) => self.action(*action, host)?,
             _ => return self.change_device(request, config),
@@ -125,6 +130,7 @@ impl Running {
         stopped.map_err(|error| Fault::internal(format!("Pause error: {error}")))?;
         self.virtio.pause();
         self.stage = Stage::Paused;
+        self.end_recording(PATIENCE);
         tracing::info!("paused");
         Ok(())
     }
@@ -133,6 +139,9 @@ impl Running {
     pub(crate) fn resume(&mut self) {
         if self.stage == Stage::Running {
             return;
+        }
+        if let Some(recorder) = self.virtio.recorder() {
+            recorder.go_on();
         }
         self.virtio.resume();
         self.vcpus.resume();

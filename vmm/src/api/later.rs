@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hull_devices::MmioTransport;
 use hull_devices::block::{Block, Disk};
 use hull_vm_api::config::{Drive, DriveUpdate};
-use hull_vm_api::request::SnapshotCreate;
+use hull_vm_api::request::{SnapshotCreate, VmBody};
 use hull_vm_api::{Fault, Reply, Request, Stage};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -30,6 +30,8 @@ use crate::virtio::{self, Name};
 
 /// How long the host's files may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a device of a machine that is to stand still may take for its requests.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// The request that waits, and the snapshot that is written aside.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) enum What {
         until: Instant,
         claim: Claim,
     },
+    /// Requests of devices that are in flight.
+    Settling,
     /// A snapshot, which takes as long as its disk does.
     Snapshot(Instant),
     /// A snapshot of a machine that runs, until that has been copied.
@@ -135,7 +139,7 @@ impl Later {
     pub(crate) fn due(&self) -> Option<Duration> {
         match self.waiting.as_ref()?.what {
             What::File { until, .. } => Some(until.saturating_duration_since(Instant::now())),
-            What::Snapshot(_) | What::Live { .. } => None,
+            What::Settling | What::Snapshot(_) | What::Live { .. } => None,
         }
     }
 
@@ -146,6 +150,7 @@ impl Later {
                 What::File { .. } => {
                     "the guest ended, or began again, before the host's file answered"
                 }
+                What::Settling => "the microVM ended before its devices' requests were done",
                 What::Snapshot(_) => live::OVER,
                 What::Live { claim, .. } => {
                     claim.take();
@@ -214,6 +219,10 @@ impl Running {
                     (number, what)
                 })
             }
+            Request::PatchVm(VmBody { settle: true, .. }) => {
+                let begun = self.begin_to_settle(&request, host);
+                begun.map(|number| (number, What::Settling))
+            }
             Request::CreateSnapshot(create) => {
                 let claim = Claim::default();
                 let begun = self.begin_snapshot(&request, create, &claim, host);
@@ -240,6 +249,27 @@ impl Running {
         }
     }
 
+    /// Lets the machine stand still, and has a thread wait until its devices do as well.
+    fn begin_to_settle(&mut self, request: &Request, host: &mut Host) -> Result<u64, Fault> {
+        self.answer(request, host)?;
+        let devices = self.virtio.to_be_saved();
+        let teller = self.later.teller();
+        let number = teller.number;
+        self.errands.send(move || {
+            let mut devices = devices.iter();
+            let busy = devices.find(|device| device.save(SETTLING).is_none());
+            let told = match busy {
+                None => Ok(None),
+                Some(device) => Err(Fault::internal(format!(
+                    "Pause error: the microVM stands still, but {} has requests in flight that its host does not answer; try again",
+                    device.name
+                ))),
+            };
+            teller.tell(News::Done(told));
+        });
+        Ok(number)
+    }
+
     /// Has its thread take a snapshot; whether a copy of the process writes it.
     fn begin_snapshot(
         &mut self,
@@ -253,6 +283,10 @@ impl Running {
             return Err(not_created(
                 "the one before it is still being written; wait for its answer",
             ));
+        }
+        if self.stage == Stage::Paused {
+            // What is read for the snapshot is not what the guest touches.
+            self.end_recording(PATIENCE);
         }
         let subject = self.subject(host);
         let subject = subject.map_err(|error| not_created(&with_sources(&error)))?;
@@ -378,6 +412,10 @@ impl Running {
                     self.resume();
                 }
             }
+            Some(Waiting {
+                what: What::Settling,
+                ..
+            }) => {}
             Some(Waiting { request, .. }) => self.note_change(&request)?,
             None => {}
         }

@@ -21,6 +21,10 @@ impl Running {
     pub(super) fn subject(&self, host: &Host) -> Result<Subject, KvmError> {
         let tracks = self.config.machine_config.track_dirty_pages;
         let mut config = self.config.clone().to_be_saved();
+        if let (Some(source), Some(boot)) = (&mut config.boot_source, &self.boot) {
+            // With what this host's kernels are told.
+            source.clone_from(&boot.source);
+        }
         if self.serial.is_some() {
             // It may be there without having been asked for.
             config.serial.get_or_insert_with(Serial::default);
@@ -35,7 +39,7 @@ impl Running {
             vm: self.vm.clone(),
             has_pit: kvm::has_pit(&self.kvm),
             memory: self.virtio.own_memory(),
-            is_filled: self.virtio.is_filled(),
+            missing: self.virtio.missing(),
             slots: tracks.then(|| self.virtio.memory_slots()),
             last: self.last_snapshot.clone(),
             pagemap: host.files.pagemap(),

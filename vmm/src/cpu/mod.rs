@@ -13,10 +13,11 @@ pub(crate) use template::{TemplateError, Wanted};
 
 use hull_arch::boot::Entry;
 use hull_arch::{Topology, cpuid, msr, regs};
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry};
-use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use kvm_bindings::{Msrs, kvm_msr_entry};
+use kvm_ioctls::{Cap, VcpuFd};
 
 use crate::kvm::KvmError;
+use crate::ready::Ready;
 
 /// Why there are no vCPUs.
 #[derive(Debug, thiserror::Error)]
@@ -32,22 +33,17 @@ pub(crate) enum CpuError {
 /// # Errors
 /// What KVM refused.
 pub(crate) fn create(
-    kvm: &Kvm,
-    vm: &VmFd,
+    ready: &mut Ready,
     topology: Topology,
     entry: &Entry,
     wanted: &Wanted,
 ) -> Result<Vec<VcpuFd>, CpuError> {
-    let supported = kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(KvmError::step("tell its CPUID"))?;
+    let supported = ready.supported.clone();
     let template = wanted.template(&supported)?;
-    let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+    let tsc_deadline = ready.kvm.check_extension(Cap::TscDeadlineTimer);
     (0..topology.vcpus())
         .map(|index| {
-            let vcpu = vm
-                .create_vcpu(topology.apic_id(index).into())
-                .map_err(KvmError::step("create a vCPU"))?;
+            let vcpu = ready.vcpu(topology, index)?;
             let host = cpuid::Host {
                 tsc_deadline,
                 tsc_khz: vcpu.get_tsc_khz().ok(),

@@ -1,4 +1,5 @@
-//! What the machine's process may ask the keeper for, and what it is answered: a packet each way, the second with a descriptor.
+//! What the machine's process may ask the keeper for, and what it is answered: a packet each way, the second with a descriptor. Several
+//! questions can go in one packet, as a list, which is answered by a list.
 //!
 //! The questions are few and say what a thing is for, so that the keeper can compare them with what its user named.
 
@@ -18,6 +19,10 @@ use crate::files::Access;
 
 /// The longest packet, in bytes: a path can have 4096, each of which is up to six in JSON.
 const LONGEST: usize = 32 << 10;
+/// The most questions in a packet. Linux passes 253 descriptors at a time.
+pub(crate) const MOST: usize = 64;
+/// No answer to a question is longer, in bytes.
+const LONGEST_ANSWER: usize = 256;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +50,11 @@ pub(crate) enum Ask {
     Create(HostPath),
     /// All new files that were asked for are whole: they are to have their names, in that order. Comes without a descriptor.
     Publish,
-    /// What the kernel has for faults that another process sees to.
+    /// A new file for what is recorded while the machine runs, which gets its name by [`Ask::PublishWorkingSet`].
+    WorkingSet(HostPath),
+    /// That is whole. Comes without a descriptor.
+    PublishWorkingSet,
+    /// What the kernel has for faults that a process sees to.
     Faults,
     /// A connection to that process.
     FaultHandler(HostPath),
@@ -134,11 +143,41 @@ fn exchange(
     socket: BorrowedFd<'_>,
     question: &Ask,
 ) -> io::Result<Result<Option<OwnedFd>, Refusal>> {
-    let question = serde_json::to_vec(question)?;
-    send(socket, &question, SendFlags::NOSIGNAL)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send(socket, &serde_json::to_vec(question)?, SendFlags::NOSIGNAL)?;
+    let (packet, mut fds) = receive_answer(socket, 1)?;
+    taken(serde_json::from_slice(&packet)?, &mut fds)
+}
+
+/// Asks several questions at once, at most [`MOST`] and in one packet; the answers come in their order.
+///
+/// # Errors
+/// If the keeper is gone, or they are too long together.
+pub(crate) fn ask_all(
+    socket: BorrowedFd<'_>,
+    questions: &[&Ask],
+) -> io::Result<Vec<Result<Option<OwnedFd>, Refusal>>> {
+    let packet = serde_json::to_vec(questions)?;
+    if packet.len() > LONGEST || questions.len() > MOST {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    send(socket, &packet, SendFlags::NOSIGNAL)?;
+    let (packet, mut fds) = receive_answer(socket, questions.len())?;
+    let answers: Vec<Answer> = serde_json::from_slice(&packet)?;
+    if answers.len() != questions.len() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let answers = answers.into_iter();
+    answers.map(|answer| taken(answer, &mut fds)).collect()
+}
+
+/// A packet that answers so many questions, with the descriptors that came with it.
+fn receive_answer(
+    socket: BorrowedFd<'_>,
+    count: usize,
+) -> io::Result<(Vec<u8>, std::vec::IntoIter<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
-    let mut packet = [0; 256];
+    let mut packet = vec![0; LONGEST_ANSWER * count];
     let got = loop {
         let mut into = [IoSliceMut::new(&mut packet)];
         match recvmsg(socket, &mut into, &mut rights, RecvFlags::CMSG_CLOEXEC) {
@@ -146,20 +185,34 @@ fn exchange(
             got => break got?,
         }
     };
-    let packet = packet.get(..got.bytes).unwrap_or_default();
+    packet.truncate(got.bytes);
     if packet.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let fd = rights.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    match (serde_json::from_slice(packet)?, fd) {
-        (Answer::Here, Some(fd)) => Ok(Ok(Some(fd))),
-        (Answer::Done, _) => Ok(Ok(None)),
-        // The answer was sent, but there was no place for the descriptor.
-        (Answer::Here, None) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
-        (Answer::Refused(refusal), _) => Ok(Err(refusal)),
+    let fds: Vec<_> = rights
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    Ok((packet, fds.into_iter()))
+}
+
+/// What an answer is, with its descriptor if it has one.
+fn taken(
+    answer: Answer,
+    fds: &mut std::vec::IntoIter<OwnedFd>,
+) -> io::Result<Result<Option<OwnedFd>, Refusal>> {
+    match answer {
+        Answer::Here => match fds.next() {
+            Some(fd) => Ok(Ok(Some(fd))),
+            // The answer was sent, but there was no place for the descriptor.
+            None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        },
+        Answer::Done => Ok(Ok(None)),
+        Answer::Refused(refusal) => Ok(Err(refusal)),
     }
 }
 
@@ -168,6 +221,8 @@ fn exchange(
 pub(crate) enum Packet {
     /// A question.
     Ask(Ask),
+    /// Several.
+    Asks(Vec<Ask>),
     /// Something else, in short.
     Other(Vec<u8>),
 }
@@ -185,32 +240,58 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
         Err(error) => return Err(error.into()),
     };
     packet.truncate(got);
+    if packet.first() == Some(&b'[')
+        && let Ok(asks) = serde_json::from_slice::<Vec<Ask>>(&packet)
+        && asks.len() <= MOST
+    {
+        return Ok(Some(Packet::Asks(asks)));
+    }
     Ok(Some(match serde_json::from_slice(&packet) {
         Ok(ask) => Packet::Ask(ask),
         Err(_) => Packet::Other(packet),
     }))
 }
 
+/// What is answered.
+type Given = Result<Option<OwnedFd>, Refusal>;
+
 /// Answers. Whoever does not take an answer gets none.
 ///
 /// # Errors
 /// If it cannot be sent at once.
-pub(crate) fn answer(
-    socket: BorrowedFd<'_>,
-    answer: &Result<Option<OwnedFd>, Refusal>,
-) -> io::Result<()> {
-    let (told, fd) = match answer {
-        Ok(Some(fd)) => (Answer::Here, Some([fd.as_fd()])),
-        Ok(None) => (Answer::Done, None),
-        Err(refusal) => (Answer::Refused(refusal.clone()), None),
-    };
-    let told = serde_json::to_vec(&told)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+pub(crate) fn answer(socket: BorrowedFd<'_>, answer: &Given) -> io::Result<()> {
+    let told = serde_json::to_vec(&Answer::of(answer))?;
+    pass(socket, &told, std::slice::from_ref(answer))
+}
+
+/// Answers several questions, in their order.
+///
+/// # Errors
+/// If that cannot be sent at once.
+pub(crate) fn answer_all(socket: BorrowedFd<'_>, answers: &[Given]) -> io::Result<()> {
+    let told: Vec<_> = answers.iter().map(Answer::of).collect();
+    pass(socket, &serde_json::to_vec(&told)?, answers)
+}
+
+fn pass(socket: BorrowedFd<'_>, told: &[u8], answers: &[Given]) -> io::Result<()> {
+    let given = answers.iter().filter_map(|answer| answer.as_ref().ok());
+    let fds: Vec<_> = given.flatten().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
-    if let Some(fd) = &fd {
-        rights.push(SendAncillaryMessage::ScmRights(fd));
+    if !fds.is_empty() {
+        rights.push(SendAncillaryMessage::ScmRights(&fds));
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, &[IoSlice::new(&told)], &mut rights, flags)?;
+    sendmsg(socket, &[IoSlice::new(told)], &mut rights, flags)?;
     Ok(())
+}
+
+impl Answer {
+    fn of(given: &Given) -> Self {
+        match given {
+            Ok(Some(_)) => Self::Here,
+            Ok(None) => Self::Done,
+            Err(refusal) => Self::Refused(refusal.clone()),
+        }
+    }
 }

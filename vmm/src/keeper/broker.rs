@@ -36,6 +36,8 @@ pub(crate) struct Broker {
     staged: Vec<Staged>,
     /// Those of the request that waits aside.
     aside: Vec<Staged>,
+    /// The file for what is recorded.
+    working_set: Option<Staged>,
     /// The last words of a process whose sandbox was violated.
     note: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Broker {
             metrics: None,
             staged: Vec::new(),
             aside: Vec::new(),
+            working_set: None,
             note: None,
         }
     }
@@ -76,6 +79,12 @@ impl Broker {
     pub(crate) fn grant(&mut self, named: Vec<NamedPath>) {
         self.vsock = None;
         self.grants.set(named);
+    }
+
+    /// The machine that was to have it all did not start. Nothing is left of files that it began.
+    pub(crate) fn revoke(&mut self) {
+        self.working_set = None;
+        self.grant(Vec::new());
     }
 
     /// Lets the machine have what a request names, until it is answered.
@@ -122,10 +131,12 @@ impl Broker {
                 None => return Ok(()),
                 Some(Packet::Ask(question)) => {
                     let answer = self.answer(&question);
-                    if let Err(refusal) = &answer {
-                        tracing::debug!("not given: {question:?}: {refusal:?}");
-                    }
                     ask::answer(self.socket.as_fd(), &answer)?;
+                }
+                Some(Packet::Asks(questions)) => {
+                    let answers = questions.iter().map(|question| self.answer(question));
+                    let answers: Vec<_> = answers.collect();
+                    ask::answer_all(self.socket.as_fd(), &answers)?;
                 }
                 Some(Packet::Other(mut bytes)) => {
                     bytes.truncate(LONGEST_NOTE);
@@ -139,10 +150,20 @@ impl Broker {
     }
 
     fn answer(&mut self, question: &Ask) -> Result<Option<OwnedFd>, Refusal> {
-        match question {
+        let answer = match question {
             Ask::Publish => self.publish().map(|()| None),
+            Ask::PublishWorkingSet => {
+                let staged = self.working_set.take();
+                let published = staged.map(|staged| self.opener.publish("", vec![staged]));
+                published.transpose()?;
+                Ok(None)
+            }
             _ => self.give(question).map(Some),
+        };
+        if let Err(refusal) = &answer {
+            tracing::debug!("not given: {question:?}: {refusal:?}");
         }
+        answer
     }
 
     /// Gives new files their names. They are whole, and on their disk; so are the names, when this is over.
@@ -151,10 +172,7 @@ impl Broker {
             true => &mut self.staged,
             false => &mut self.aside,
         };
-        for staged in std::mem::take(staged) {
-            self.opener.publish("", staged)?;
-        }
-        Ok(())
+        Ok(self.opener.publish("", std::mem::take(staged))?)
     }
 
     fn give(&mut self, question: &Ask) -> Result<OwnedFd, Refusal> {
@@ -189,8 +207,13 @@ impl Broker {
                     .map(OwnedFd::from)
                     .map_err(|error| Refusal::host(&error)),
             },
-            // It has no descriptor.
-            Ask::Publish => Err(Refusal::NotNamed),
+            Ask::WorkingSet(path) => {
+                let (file, staged) = self.opener.create(what, path)?;
+                self.working_set = staged;
+                Ok(file)
+            }
+            // They have no descriptor.
+            Ask::Publish | Ask::PublishWorkingSet => Err(Refusal::NotNamed),
             Ask::Listener(path) => self.listener(path),
             Ask::Connect(port) => self.connect(*port),
         }

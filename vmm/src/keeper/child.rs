@@ -20,6 +20,8 @@ pub(crate) struct Ends {
     pub(crate) channel: OwnedFd,
     /// Questions one way, descriptors the other.
     pub(crate) asks: OwnedFd,
+    /// In the machine's process KVM, if it was there to be opened: what every machine needs need not be asked for.
+    pub(crate) kvm: Option<OwnedFd>,
 }
 
 /// Which of the two processes this is now.
@@ -39,12 +41,16 @@ pub(crate) struct Child {
     status: Option<WaitStatus>,
 }
 
-/// Makes the machine's process, in new namespaces of these kinds and in this control group. The caller must be the only thread of its
-/// process.
+/// Makes the machine's process, in new namespaces of these kinds and in this control group, which is to have `kvm`. The caller must be the
+/// only thread of its process.
 ///
 /// # Errors
 /// The host's answer.
-pub(crate) fn split(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub(crate) fn split(
+    namespaces: u64,
+    group: Option<BorrowedFd<'_>>,
+    kvm: Option<OwnedFd>,
+) -> io::Result<Side> {
     let (channel, inner_channel) = UnixStream::pair()?;
     let (asks, inner_asks) = socketpair(
         AddressFamily::UNIX,
@@ -67,6 +73,7 @@ pub(crate) fn split(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Resul
             Ends {
                 channel: channel.into(),
                 asks,
+                kvm: None,
             },
         )),
         None => {
@@ -75,6 +82,7 @@ pub(crate) fn split(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Resul
             Ok(Side::Machine(Ends {
                 channel: inner_channel.into(),
                 asks: inner_asks,
+                kvm,
             }))
         }
     }
@@ -114,7 +122,8 @@ fn fork(namespaces: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Pid
 /// # Errors
 /// The host's answer.
 pub(crate) fn close_all_but(ends: &Ends) -> io::Result<()> {
-    let mut kept = [ends.channel.as_raw_fd(), ends.asks.as_raw_fd()];
+    let mut kept = vec![ends.channel.as_raw_fd(), ends.asks.as_raw_fd()];
+    kept.extend(ends.kvm.as_ref().map(AsRawFd::as_raw_fd));
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().chain([RawFd::MAX]) {

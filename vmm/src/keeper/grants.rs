@@ -42,14 +42,20 @@ impl Grants {
     pub(crate) fn permit(&self, question: &Ask) -> bool {
         match question {
             // Who publishes has made what it publishes.
-            Ask::Kvm | Ask::Log | Ask::Metrics | Ask::Connect(_) | Ask::Publish => true,
+            Ask::Kvm
+            | Ask::Log
+            | Ask::Metrics
+            | Ask::Connect(_)
+            | Ask::Publish
+            | Ask::PublishWorkingSet => true,
             Ask::File(path, access) | Ask::Again(path, access) => {
                 self.permits(path, |used| suits(*access, used))
             }
             Ask::Create(path) => self.permits(path, |used| used == PathUse::Create),
+            Ask::WorkingSet(path) => self.permits(path, |used| used == PathUse::Record),
             Ask::Faults => {
                 let mut all = self.lasting.iter().chain(&self.passing);
-                all.any(|named| named.used == PathUse::Faults)
+                all.any(|named| matches!(named.used, PathUse::Faults | PathUse::Record))
             }
             Ask::FaultHandler(path) => self.permits(path, |used| used == PathUse::Faults),
             Ask::Directory(path) => self.permits(path, |used| used == PathUse::Directory),
@@ -68,7 +74,10 @@ impl Grants {
 fn suits(access: Access, used: PathUse) -> bool {
     match access {
         Access::Read | Access::Input => {
-            matches!(used, PathUse::Read | PathUse::ReadWrite | PathUse::Create)
+            matches!(
+                used,
+                PathUse::Read | PathUse::ReadWrite | PathUse::Create | PathUse::Record
+            )
         }
         Access::ReadWrite => used == PathUse::ReadWrite,
         Access::Append => used == PathUse::Append,
@@ -98,7 +107,11 @@ mod tests {
             named("log", PathUse::Append),
             named("/srv", PathUse::Directory),
             named("tap0", PathUse::Tap),
+            named("set", PathUse::Record),
         ]);
+        assert!(grants.permit(&file("set", Access::Read)));
+        assert!(grants.permit(&Ask::WorkingSet("set".into())));
+        assert!(grants.permit(&Ask::Faults));
         assert!(grants.permit(&file("disk", Access::Read)));
         assert!(grants.permit(&file("data", Access::ReadWrite)));
         assert!(grants.permit(&file("log", Access::Append)));
@@ -113,6 +126,8 @@ mod tests {
             file("tap0", Access::ReadWrite),
             Ask::Directory("/".into()),
             Ask::Create("data".into()),
+            Ask::WorkingSet("data".into()),
+            file("set", Access::ReadWrite),
             Ask::Listener("disk".into()),
             Ask::Tap {
                 name: "eth0".into(),

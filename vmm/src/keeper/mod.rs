@@ -49,6 +49,10 @@ use crate::sandbox::{Cgroups, seccomp};
 /// How long the machine's process may take to end after it was told to, or said that it does.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
+/// How long after a start the program's pages are given up that only that needed. Whoever asked for it has the answer by then, and those that
+/// are needed again right behind it are still there.
+const AFTER_START: Duration = Duration::from_millis(100);
+
 /// The keeper of one machine.
 #[derive(Debug)]
 pub(crate) struct Keeper<'a> {
@@ -71,6 +75,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) filter: seccomp::Level,
     /// What this host's KVM wants of kernels, if they are to be told.
     pub(crate) kernel_args: String,
+    /// When what only the start needed is given up, if that is still to come.
+    pub(crate) forgets: Option<Instant>,
 }
 
 /// What there is to start.
@@ -152,7 +158,11 @@ impl Keeper<'_> {
         // Until when the machine may take to end, once it was told to.
         let mut last: Option<(Instant, ExitCause)> = None;
         loop {
-            let ready = self.wait(&stage, last.map(|(until, _)| until))?;
+            let until = last.map(|(until, _)| until);
+            let ready = self.wait(&stage, until.into_iter().chain(self.forgets).min())?;
+            if self.forgets.take_if(|at| *at <= Instant::now()).is_some() {
+                program::forget_start();
+            }
             if let Some((until, cause)) = last
                 && until <= Instant::now()
             {
@@ -284,7 +294,7 @@ impl Keeper<'_> {
                 }
                 self.broker.opener_mut().be_patient(opening::PATIENCE);
                 *stage = Stage::Running(Answering::default());
-                program::forget_start();
+                self.forgets = Some(Instant::now() + AFTER_START);
             }
             (Report::NotStarted(failure), Stage::Starting(starting)) => {
                 match starting.asked.take() {
@@ -294,7 +304,7 @@ impl Keeper<'_> {
                         return Ok(Some(Ended::Failed(failure)));
                     }
                     Some((call, builder)) => {
-                        self.broker.grant(Vec::new());
+                        self.broker.revoke();
                         let fault = Starting::failed(call.request(), &failure.sentence);
                         call.answer(Err(fault));
                         *stage = Stage::Configuring(builder);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use hull_vm_api::config::HostPath;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::staged::Staged;
+use super::staged::{self, Staged};
 use crate::files::{Access, FileError, duplicate};
 
 /// How long a file may take to be opened while a machine is started, and when it runs: then requests wait for it.
@@ -57,7 +57,7 @@ enum How {
     /// A new file, which is put there.
     Create(Arc<OnceLock<Staged>>),
     /// It gets its name.
-    Publish(Staged),
+    Publish(Vec<Staged>),
 }
 
 type Opened = Result<OwnedFd, FileError>;
@@ -154,12 +154,15 @@ impl Opener {
         Ok((file, made.get().cloned()))
     }
 
-    /// Publishes a file.
+    /// Publishes files that belong together, in this order.
     ///
     /// # Errors
-    /// Why it is not there.
-    pub(crate) fn publish(&self, what: &'static str, staged: Staged) -> Result<(), FileError> {
-        let path = HostPath::try_from(staged.target());
+    /// Why they are not there.
+    pub(crate) fn publish(&self, what: &'static str, staged: Vec<Staged>) -> Result<(), FileError> {
+        let path = staged.last().map(|last| HostPath::try_from(last.target()));
+        let Some(path) = path else {
+            return Ok(());
+        };
         let path = path.unwrap_or_else(|_| "a snapshot's file".into());
         self.get(what, &path, How::Publish(staged)).map(drop)
     }
@@ -167,7 +170,8 @@ impl Opener {
     fn get(&self, what: &'static str, path: &HostPath, how: How) -> Opened {
         let path = path.clone();
         let wanted = Wanted { what, path, how };
-        match &self.aside {
+        let aside = self.aside.as_ref();
+        match aside.filter(|_| wanted.may_wait()) {
             Some(aside) => aside.open(wanted),
             None => self.fds.open(&wanted),
         }
@@ -181,7 +185,7 @@ impl Fds {
                 wanted.file(wanted.path.as_path(), *access)
             }
             (How::Directory, None) => wanted.directory(),
-            (How::Publish(staged), _) => staged.publish().map_err(wanted.fail()),
+            (How::Publish(staged), _) => staged::publish(staged).map_err(wanted.fail()),
             (How::Create(made), _) => wanted.create(made),
             (How::File(_) | How::Directory, Some(name)) => {
                 let copy = self.named(name, wanted)?.try_clone();
@@ -203,6 +207,11 @@ impl Fds {
 }
 
 impl Wanted {
+    /// Whether the host can keep one waiting; a copy of a descriptor it has at hand.
+    fn may_wait(&self) -> bool {
+        !matches!(self.how, How::File(_) | How::Directory) || self.path.as_fd().is_none()
+    }
+
     fn fail(&self) -> impl FnOnce(io::Error) -> FileError {
         let (what, path) = (self.what, self.path.clone());
         move |source| FileError::Open { what, path, source }

@@ -2,6 +2,9 @@
 //!
 //! Where the file system can it makes a file without any name (`O_TMPFILE`), which goes with its last descriptor. Elsewhere it has a name
 //! of its own beside the one that it is to have.
+//!
+//! Two files cannot get their names at once. So the one that is the last, a snapshot's state, has a name beside its own before the first
+//! gets its own, and whoever looks for it looks there as well: at every moment the files before are there, or these.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,6 +13,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hull_vm_api::request::PENDING;
 use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -55,25 +59,68 @@ impl Staged {
         &self.0.target
     }
 
-    /// Gives it its name, and has the directory on its disk.
-    ///
-    /// # Errors
-    /// The host's answer.
-    pub(super) fn publish(&self) -> io::Result<OwnedFd> {
-        let Inner {
-            file,
-            target,
-            passing,
-        } = &*self.0;
+    /// Where it is when it is whole, and what it belongs to is not in its place yet.
+    fn pending(&self) -> PathBuf {
+        let mut pending = self.0.target.clone().into_os_string();
+        pending.push(PENDING);
+        pending.into()
+    }
+
+    /// Puts it where `name` says, in the place of what is there.
+    fn put(&self, name: &Path, step: Step<'_>) -> io::Result<()> {
+        let Inner { file, passing, .. } = &*self.0;
         if file.metadata()?.nlink() == 0 {
             // Nothing can be put in the place of a file but by another name.
             linkat(CWD, own(file), CWD, passing, AtFlags::SYMLINK_FOLLOW)?;
+            step();
         }
-        fs::rename(passing, target)?;
-        let directory = File::open(directory(target))?;
+        fs::rename(passing, name)?;
+        step();
+        Ok(())
+    }
+
+    /// Has its directory on its disk.
+    fn settle(&self) -> io::Result<OwnedFd> {
+        let directory = File::open(directory(&self.0.target))?;
         directory.sync_all()?;
         Ok(directory.into())
     }
+}
+
+/// Called when something has changed for others.
+type Step<'a> = &'a mut dyn FnMut();
+
+/// Gives files their names that belong together, in this order, and has their directories on their disks.
+///
+/// # Errors
+/// The host's answer.
+pub(super) fn publish(staged: &[Staged]) -> io::Result<OwnedFd> {
+    publish_by_steps(staged, &mut || {})
+}
+
+fn publish_by_steps(staged: &[Staged], step: Step<'_>) -> io::Result<OwnedFd> {
+    let (last, others) = staged.split_last().ok_or(Errno::NOENT)?;
+    let Some((first, others)) = others.split_first() else {
+        last.put(last.target(), step)?;
+        return last.settle();
+    };
+    let pending = last.pending();
+    last.put(&pending, step)?;
+    let put = last.settle().and_then(|_| first.put(first.target(), step));
+    if let Err(error) = put {
+        // Nothing is in its place, so it is of no use.
+        let _ = fs::remove_file(pending);
+        return Err(error);
+    }
+    // From here on it stays there if something fails, for the snapshot before is gone.
+    first.settle()?;
+    for other in others {
+        other.put(other.target(), step)?;
+        other.settle()?;
+    }
+    fs::rename(pending, last.target())?;
+    step();
+    last.settle()
 }
 
 /// What is not published goes.
@@ -146,7 +193,7 @@ mod tests {
         let (file, staged) = Staged::make(&dir.path().join("link")).unwrap();
         File::from(file).write_all(b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        staged.publish().unwrap();
+        publish(std::slice::from_ref(&staged)).unwrap();
         drop(staged);
         assert_eq!(fs::read(&path).unwrap(), b"new");
         // Who has the old one open has it still.
@@ -176,9 +223,75 @@ mod tests {
             target: path,
             passing,
         }));
-        named.publish().unwrap();
+        publish(std::slice::from_ref(&named)).unwrap();
         drop(named);
         assert_eq!(names(dir.path()), ["memory"]);
         assert!(Staged::make(&dir.path().join("missing/file")).is_err());
+    }
+
+    /// What of a snapshot is found by its names, as who loads one looks for it: the memory, and the state that belongs to it.
+    fn found(dir: &Path) -> Option<String> {
+        let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
+        let memory = read("memory")?;
+        let states = [read("state"), read(&format!("state{PENDING}"))];
+        states.into_iter().flatten().find(|state| *state == memory)
+    }
+
+    fn stage(dir: &Path, content: &str, with_names: bool) -> Vec<Staged> {
+        let stage = |name: &str| {
+            let path = dir.join(name);
+            let staged = match with_names {
+                false => Staged::make(&path).unwrap().1,
+                true => {
+                    let passing = beside(&path).unwrap();
+                    Staged(Arc::new(Inner {
+                        file: with_name(&passing).unwrap(),
+                        target: path,
+                        passing,
+                    }))
+                }
+            };
+            (&staged.0.file).write_all(content.as_bytes()).unwrap();
+            staged
+        };
+        vec![stage("memory"), stage("state")]
+    }
+
+    #[test]
+    fn whoever_is_killed_between_the_names_leaves_a_whole_snapshot() {
+        for with_names in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            publish(&stage(dir.path(), "old", with_names)).unwrap();
+            assert_eq!(found(dir.path()).as_deref(), Some("old"));
+            let staged = stage(dir.path(), "new", with_names);
+            // All that anybody can ever see.
+            let mut seen = vec![found(dir.path()).unwrap()];
+            publish_by_steps(&staged, &mut || seen.push(found(dir.path()).unwrap())).unwrap();
+            drop(staged);
+            assert_eq!(seen.first().unwrap(), "old");
+            assert_eq!(seen.last().unwrap(), "new");
+            assert!(
+                seen.len() > 3 && seen.is_sorted_by_key(|what| what == "new"),
+                "{seen:?}"
+            );
+            assert_eq!(names(dir.path()), ["memory", "state"]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_its_place_leaves_the_snapshot_before() {
+        let dir = tempfile::tempdir().unwrap();
+        publish(&stage(dir.path(), "old", false)).unwrap();
+        let mut staged = stage(dir.path(), "new", false);
+        staged.remove(0);
+        let place = dir.path().join("place");
+        fs::create_dir(&place).unwrap();
+        let memory = Staged::make(&place.join("memory")).unwrap().1;
+        staged.insert(0, memory);
+        fs::remove_dir_all(&place).unwrap();
+        assert!(publish(&staged).is_err());
+        drop(staged);
+        assert_eq!(found(dir.path()).as_deref(), Some("old"));
+        assert_eq!(names(dir.path()), ["memory", "state"]);
     }
 }

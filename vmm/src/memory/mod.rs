@@ -4,6 +4,7 @@
 //! and be shared by all machines that start from it.
 
 mod prefault;
+mod reserved;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use vm_memory::{
 
 use crate::kvm::KvmError;
 use prefault::prefault;
+pub(crate) use reserved::Reserved;
 
 /// Bytes in a MiB.
 pub(crate) const MIB: u64 = 1 << 20;
@@ -141,6 +143,28 @@ pub(crate) fn of_file(
     let builder = MmapRegionBuilder::new_with_bitmap(size, bitmap(machine, size))
         .with_file_offset(part)
         .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    build(machine, base, builder)
+}
+
+/// The same of a part that is mapped already, at this address.
+///
+/// # Errors
+/// If KVM cannot have it there.
+///
+/// # Safety
+/// The mapping is of that size and stays as long as anybody has the region.
+#[allow(unsafe_code)]
+unsafe fn of_file_at(
+    machine: &MachineConfig,
+    (base, size): (GuestAddress, usize),
+    part: FileOffset,
+    mapped: *mut u8,
+) -> Result<Region, MemoryError> {
+    let builder = MmapRegionBuilder::new_with_bitmap(size, bitmap(machine, size))
+        .with_file_offset(part)
+        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+    // SAFETY: as the caller promises.
+    let builder = unsafe { builder.with_raw_mmap_pointer(mapped) };
     build(machine, base, builder)
 }
 

@@ -1,6 +1,6 @@
 //! The VMM's figures: what it and its devices count, written to a file and told to who asks.
 //!
-//! They are written when the API asks for it (`FlushMetrics`), every minute, and when the machine has ended: a line of JSON behind
+//! They are written when the API asks for it (`FlushMetrics`), every minute or as it says, and when the machine has ended: a line of JSON behind
 //! those that are there, as Firecracker does it ([`json`]), or Prometheus' text in the place of the one before ([`prometheus`]), which
 //! the API has too. Whoever counts, counts without a lock ([`hull_devices::metrics`]), so a device that is stuck holds nobody up here.
 
@@ -33,9 +33,6 @@ use own::{LoggerCounters, MachineCounters, StartupCounters};
 pub(crate) use own::{InterruptCounters, Latencies};
 pub(crate) use sections::Source;
 
-/// Between two writings that nobody asked for, as with Firecracker.
-const PERIOD: Duration = Duration::from_secs(60);
-
 /// What is counted, and where it goes.
 #[derive(Debug)]
 pub(crate) struct Figures {
@@ -67,9 +64,15 @@ pub(crate) struct Counted {
 struct Sink {
     file: File,
     settings: Metrics,
-    /// When the next writing is due.
-    due: Instant,
+    /// When the next writing is due, if one ever is that nobody asked for.
+    due: Option<Instant>,
     before: json::Before,
+}
+
+/// When they are written again.
+fn next(settings: &Metrics) -> Option<Instant> {
+    let interval = Duration::from_secs(settings.interval_s.into());
+    (!interval.is_zero()).then(|| Instant::now() + interval)
 }
 
 impl Figures {
@@ -160,8 +163,8 @@ impl Figures {
     pub(crate) fn send_to(&mut self, file: File, settings: Metrics) {
         self.to = Some(Sink {
             file,
+            due: next(&settings),
             settings,
-            due: Instant::now() + PERIOD,
             before: json::Before::new(),
         });
     }
@@ -170,7 +173,7 @@ impl Figures {
     #[must_use]
     pub(crate) fn due(&self) -> Option<Duration> {
         let to = self.to.as_ref()?;
-        Some(to.due.saturating_duration_since(Instant::now()))
+        Some(to.due?.saturating_duration_since(Instant::now()))
     }
 
     /// Writes them; nothing if there is no file. What cannot be written is in the next line.
@@ -181,7 +184,7 @@ impl Figures {
         let Some(mut to) = self.to.take() else {
             return Ok(());
         };
-        to.due = Instant::now() + PERIOD;
+        to.due = next(&to.settings);
         self.logger.missed_log_count.set(log::lost());
         let written = match to.settings.format {
             MetricsFormat::Json => self.write_line(&mut to, cause),

@@ -102,6 +102,24 @@ fn a_line_has_what_was_counted_since_the_line_before() {
 }
 
 #[test]
+fn without_an_interval_nothing_is_written_unasked() {
+    let mut disks = disks();
+    let mut send = |interval_s| {
+        let settings = Metrics {
+            interval_s,
+            ..Metrics::new(HostPath::from("/m"))
+        };
+        let file = tempfile::tempfile().unwrap();
+        disks.figures.send_to(file, settings);
+        let before = disks.figures.due();
+        disks.figures.write(None).unwrap();
+        (before.is_some(), disks.figures.due().is_some())
+    };
+    assert_eq!(send(60), (true, true));
+    assert_eq!(send(0), (false, false));
+}
+
+#[test]
 fn what_could_not_be_written_is_in_the_next_line() {
     let mut disks = disks();
     disks.one.flush_count.add(3);

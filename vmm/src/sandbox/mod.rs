@@ -169,7 +169,7 @@ struct Inner {
     closed: AtomicBool,
     /// Threads that are on their way into their part of the sandbox.
     outside: Mutex<usize>,
-    /// One has come in.
+    /// The last one has come in.
     arrived: Condvar,
 }
 
@@ -294,7 +294,9 @@ impl Confinement {
     pub(crate) fn arrived(&self) {
         let mut outside = self.outside();
         *outside = outside.saturating_sub(1);
-        self.0.arrived.notify_all();
+        if *outside == 0 {
+            self.0.arrived.notify_all();
+        }
     }
 
     /// Waits until all have arrived that were expected; false if that takes longer. No guest runs before.

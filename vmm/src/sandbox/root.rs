@@ -43,6 +43,9 @@ pub(super) struct Own {
     pub(super) descriptors: OwnedFd,
     /// `/proc/self/pagemap`, which says which pages of its memory are in use, where the kernel has it.
     pub(super) pagemap: io::Result<File>,
+    /// What both are in, and nothing more than one reaches from them. A mount that is nowhere goes with its last descriptor, and whoever
+    /// closes that waits until all processors of the host have taken note: 13 ms on a busy one.
+    _proc: OwnedFd,
 }
 
 /// Of a `/proc` that is nowhere mounted and has the processes of this namespace only, and no setting of the host: who gets
@@ -71,6 +74,7 @@ fn of(proc: OwnedFd) -> io::Result<Own> {
     Ok(Own {
         descriptors,
         pagemap: pagemap.map(File::from).map_err(io::Error::from),
+        _proc: proc,
     })
 }
 

@@ -25,7 +25,7 @@ use super::format::v1::{BoardState, Device, Host, MemoryLabel, VcpuState};
 use super::format::{self, FormatError, Snapshot};
 use super::live::LiveError;
 use super::memory::dirty::{self, Noted, Slot};
-use super::memory::{self, Chosen, MemoryFileError, Saved, Which};
+use super::memory::{self, Chosen, MemoryFileError, Missing, Saved, Which};
 use crate::files::{Access, FileError, Files};
 use crate::kvm::KvmError;
 use crate::legacy::I8042;
@@ -94,8 +94,8 @@ pub(crate) struct Subject {
     pub(crate) has_pit: bool,
     /// What goes into the memory's file.
     pub(crate) memory: GuestMemory,
-    /// Pages that are not there are another process's.
-    pub(crate) is_filled: bool,
+    /// Who has the pages that are not there, if somebody does.
+    pub(crate) missing: Option<Missing>,
     /// Where KVM notes what is written, if it is to.
     pub(crate) slots: Option<Vec<Slot>>,
     /// The snapshot before this one.
@@ -181,7 +181,7 @@ impl Subject {
             pagemap: pagemap?,
             which: match is_diff {
                 true => Which::Diff(noted),
-                false if self.is_filled => Which::Filled,
+                false if self.missing.is_some() => Which::Filled,
                 false => Which::Full,
             },
         })
@@ -222,11 +222,11 @@ impl Subject {
             Some((metadata.dev(), metadata.ino()))
         };
         let own = identity(&file);
-        let mut mapped = self
-            .memory
-            .iter()
-            .filter_map(GuestMemoryRegion::file_offset);
-        if mapped.any(|mapped| identity(mapped.file()) == own) {
+        let regions = self.memory.iter();
+        let mut mapped = regions.filter_map(|region| Some(region.file_offset()?.file()));
+        let is_read =
+            matches!(&self.missing, Some(Missing::InFile(file)) if identity(file.file()) == own);
+        if is_read || mapped.any(|mapped| identity(mapped) == own) {
             let path = path.clone();
             return Err(CreateError::OwnMemory { path });
         }

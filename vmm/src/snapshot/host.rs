@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 
+use hull_arch::cpuid::machine_bits;
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 use super::format::v1::{CpuidLeaf, Host};
@@ -132,9 +133,11 @@ impl Host {
     ) -> Result<(), HostError> {
         for (leaf, subleaf, masks) in FEATURES {
             let registers = wanted(leaf, subleaf).into_iter().zip(there(leaf, subleaf));
+            // How many vCPUs there are is the guest's, on whatever processor.
+            let masks = masks.into_iter().zip(machine_bits(leaf));
             let names = ["EAX", "EBX", "ECX", "EDX"];
-            for (((wanted, there), mask), register) in registers.zip(masks).zip(names) {
-                let bits = wanted & !there & mask;
+            for (((wanted, there), (mask, own)), register) in registers.zip(masks).zip(names) {
+                let bits = wanted & !there & mask & !own;
                 if bits != 0 {
                     return Err(HostError::Features {
                         whose,
@@ -258,6 +261,21 @@ mod tests {
             refused.to_string().contains("this host's processor"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn how_many_vcpus_a_guest_has_is_no_feature_of_the_host() {
+        let here = Host::here();
+        let vcpus = CpuId::from_entries(&guest(&here, 0)).unwrap();
+        let mut many = guest(&here, 0);
+        for entry in &mut many {
+            let [eax, ebx, ecx, edx] = machine_bits(entry.function);
+            entry.eax |= eax;
+            entry.ebx |= ebx;
+            entry.ecx |= ecx;
+            entry.edx |= edx;
+        }
+        assert!(here.check(&here, &many, &vcpus, || false).is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::create::{Begun, CreateError, Subject, in_memory};
 use super::format::Snapshot;
 use super::format::v1::MemoryLabel;
 use super::memory::dirty::Noted;
-use super::memory::{self, MemoryFileError};
+use super::memory::{self, MemoryFileError, Missing};
 use crate::vcpus::Stuck;
 
 /// How long requests of devices that are in flight may take, while the guest waits.
@@ -27,6 +27,10 @@ pub(crate) enum LiveError {
         "this microVM's memory comes from another process (mem_backend Uffd), which does not fill it for a copy; pause it first, by PATCH /vm with the state Paused"
     )]
     Filled,
+    #[error(
+        "this microVM's memory came page by page to record its working set (mem_backend.working_set), and what has not come yet would be missing in a copy; pause it first, by PATCH /vm with the state Paused"
+    )]
+    Recorded,
     #[error(
         "this microVM's memory is in huge pages of the host (huge_pages 2M), of which a copy would need as many again; pause it first, by PATCH /vm with the state Paused"
     )]
@@ -100,8 +104,10 @@ impl Subject {
     /// # Errors
     /// What it would lack.
     pub(crate) fn can_be_copied(&self) -> Result<(), LiveError> {
-        if self.is_filled {
-            return Err(LiveError::Filled);
+        match self.missing {
+            Some(Missing::WithProcess) => return Err(LiveError::Filled),
+            Some(Missing::InFile(_)) => return Err(LiveError::Recorded),
+            None => {}
         }
         let mut regions = self.memory.iter();
         match regions.any(|region| region.is_hugetlbfs() == Some(true)) {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use hull_vm_api::Draft;
 use hull_vm_api::config::HostPath;
@@ -12,9 +13,13 @@ use super::board::BoardError;
 use super::format::{self, FormatError, Snapshot};
 use super::host::HostError;
 use super::memory::faults::Handler;
+use super::memory::recording::{Recording, Target};
+use super::memory::working_set::{WorkingSet, WorkingSetError};
 use super::memory::{Backing, MemoryFileError, Origin};
 use super::vcpu::VcpuError;
 use crate::files::{Access, FileError, Files};
+use crate::keeper::ask::Ask;
+use crate::virtio::access;
 
 /// Why a snapshot is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,19 @@ pub enum LoadError {
         "mem_backend.backend_type Uffd needs /dev/userfaultfd (CONFIG_USERFAULTFD, Linux 6.1 or newer, and the right to open it)"
     )]
     Faults(#[source] io::Error),
+    /// What records a working set.
+    #[error(
+        "mem_backend.working_set has nothing yet, and to record it takes /dev/userfaultfd (CONFIG_USERFAULTFD, Linux 6.1 or newer, and the right to open it); leave working_set out, or name one that was recorded elsewhere"
+    )]
+    Recording(#[source] io::Error),
+    /// A file that is no working set.
+    #[error("the working set {path} cannot be used")]
+    WorkingSet {
+        /// As it was named.
+        path: HostPath,
+        /// Why.
+        source: WorkingSetError,
+    },
     /// What the machine is.
     #[error("the snapshot's machine cannot be made here: {0}")]
     Config(String),
@@ -72,6 +90,22 @@ pub enum LoadError {
     Serial(#[from] hull_devices::serial::SerialRestoreError),
 }
 
+/// What the state's file is for.
+const STATE: &str = "snapshot/load.snapshot_path";
+
+impl LoadError {
+    /// Whether it is so while a snapshot's files get their names: the memory is there, and its state is not.
+    fn is_of_unfinished(&self) -> bool {
+        match self {
+            Self::File(FileError::Open { what, source, .. }) => {
+                *what == STATE && source.kind() == io::ErrorKind::NotFound
+            }
+            Self::Memory { source, .. } => matches!(source, MemoryFileError::Other),
+            _ => false,
+        }
+    }
+}
+
 /// Reads a file from its start, wherever whoever has it as well is in it.
 struct FromStart<'a>(&'a File, u64);
 
@@ -96,6 +130,51 @@ pub(crate) struct Restored {
     pub(crate) with_time: bool,
 }
 
+/// Asks for a snapshot's files at once.
+fn ask_for_pair(load: &SnapshotLoad, files: &Files) {
+    let mut needed = vec![&load.snapshot_path];
+    if load.mem_backend.backend_type == MemoryBackendType::File {
+        needed.push(&load.mem_backend.backend_path);
+        needed.extend(&load.mem_backend.working_set);
+    }
+    let ask = |path: &HostPath| Ask::File(path.clone(), Access::Read);
+    files.ask_ahead(needed.into_iter().map(ask).collect());
+}
+
+/// Reads a state, and opens what its memory comes from.
+fn pair(
+    load: &SnapshotLoad,
+    path: &HostPath,
+    files: &Files,
+) -> Result<(Snapshot, Origin), LoadError> {
+    let file = files.open(STATE, path, Access::Read)?;
+    let snapshot = format::read(&mut FromStart(&file, 0)).map_err(|source| LoadError::State {
+        path: path.clone(),
+        source,
+    })?;
+    let memory = memory(load, &snapshot, files)?;
+    Ok((snapshot, memory))
+}
+
+/// The same, unless who wrote them last was killed when the memory was in its place and the state was not: then the state is beside it.
+fn whole_pair(load: &SnapshotLoad, files: &Files) -> Result<(Snapshot, Origin), LoadError> {
+    let error = match pair(load, &load.snapshot_path, files) {
+        Err(error) if error.is_of_unfinished() => error,
+        result => return result,
+    };
+    let Some(pending) = load.pending_path() else {
+        return Err(error);
+    };
+    let Ok(whole) = pair(load, &pending, files) else {
+        return Err(error);
+    };
+    tracing::warn!(
+        "{pending} is loaded in place of {}: who wrote it was killed before it had its name",
+        load.snapshot_path
+    );
+    Ok(whole)
+}
+
 /// Opens what the memory comes from.
 fn memory(load: &SnapshotLoad, snapshot: &Snapshot, files: &Files) -> Result<Origin, LoadError> {
     const WHAT: &str = "snapshot/load.mem_backend.backend_path";
@@ -111,7 +190,52 @@ fn memory(load: &SnapshotLoad, snapshot: &Snapshot, files: &Files) -> Result<Ori
         path: path.clone(),
         source,
     })?;
-    Ok(Origin::File(backing))
+    let Some(path) = &load.mem_backend.working_set else {
+        return Ok(Origin::File(backing, None));
+    };
+    if let Some(set) = recorded(path, snapshot, files)? {
+        return Ok(Origin::File(backing, Some(Arc::new(set))));
+    }
+    let target = Target {
+        file: files.working_set(WORKING_SET, path)?,
+        path: path.clone(),
+        label: snapshot.memory.clone(),
+        files: files.clone(),
+    };
+    Ok(Origin::Recorded(Recording {
+        backing,
+        device: files.faults().map_err(LoadError::Recording)?,
+        target: Arc::new(target),
+    }))
+}
+
+const WORKING_SET: &str = "snapshot/load.mem_backend.working_set";
+
+/// What was recorded of this snapshot before.
+fn recorded(
+    path: &HostPath,
+    snapshot: &Snapshot,
+    files: &Files,
+) -> Result<Option<WorkingSet>, LoadError> {
+    let file = match files.open(WORKING_SET, path, Access::Read) {
+        Ok(file) => file,
+        Err(FileError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match WorkingSet::read(&file, &snapshot.memory) {
+        Ok(set) => Ok(set),
+        // Whatever it is, it is not for this to take its place.
+        Err(source @ (WorkingSetError::Foreign | WorkingSetError::Read(_))) => {
+            let path = path.clone();
+            Err(LoadError::WorkingSet { path, source })
+        }
+        Err(error) => {
+            tracing::warn!("the working set {path} is recorded anew: {error}");
+            Ok(None)
+        }
+    }
 }
 
 impl Restored {
@@ -124,18 +248,12 @@ impl Restored {
         process: &Draft,
         files: &Files,
     ) -> Result<Self, LoadError> {
-        let path = &load.snapshot_path;
-        let file = files.open("snapshot/load.snapshot_path", path, Access::Read)?;
-        let snapshot =
-            format::read(&mut FromStart(&file, 0)).map_err(|source| LoadError::State {
-                path: path.clone(),
-                source,
-            })?;
+        ask_for_pair(load, files);
+        let (snapshot, memory) = whole_pair(load, files)?;
         let saved: Draft = serde_json::from_str(&snapshot.config)
             .map_err(|error| LoadError::Config(error.to_string()))?;
         let draft = saved.restored(load, process);
         let draft = draft.map_err(|error| LoadError::Config(error.to_string()))?;
-        let memory = memory(load, &snapshot, files)?;
         let restored = Self {
             draft,
             snapshot,
@@ -144,6 +262,24 @@ impl Restored {
         };
         restored.check()?;
         Ok(restored)
+    }
+
+    /// Asks for what the machine's devices are made of, as far as one knows without making them.
+    pub(crate) fn ask_ahead(&self, files: &Files) {
+        let drives = self.draft.drives_in_order();
+        let mut needed: Vec<_> = drives
+            .into_iter()
+            .flat_map(|drive| {
+                let access = access(drive);
+                let paths = drive.path_on_host.iter().chain(&drive.parts);
+                paths.map(move |path| Ask::File(path.clone(), access))
+            })
+            .collect();
+        let vsock = self.draft.vsock.as_ref();
+        needed.extend(vsock.map(|vsock| Ask::Listener(vsock.uds_path.clone())));
+        if !needed.is_empty() {
+            files.ask_ahead(needed);
+        }
     }
 
     /// Whether the parts go together.

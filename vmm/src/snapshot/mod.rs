@@ -1,7 +1,7 @@
 //! Snapshots of one microVM: its state in a file, and its memory in another.
 //!
 //! ```text
-//! format/   the state's file                     memory/   the memory's file: its label, which pages go into it, and how it is mapped
+//! format/   the state's file                     memory/   the memory's file: its label, which pages go into it, how it is mapped, and its working set
 //! vcpu.rs   a vCPU's state of KVM                create.rs  writes both, while the machine stands still
 //! board.rs  what vCPUs share of it               live.rs    does it while the machine runs, by a copy of the process
 //! host.rs   whether this host can run it         copy.rs    that copy

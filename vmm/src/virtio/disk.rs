@@ -77,13 +77,17 @@ pub(super) fn open(drive: &Drive, files: &Files) -> Result<Disk, StartError> {
     assemble(drive, contents(drive, files)?)
 }
 
+/// How the files of a disk are opened.
+pub(crate) fn access(drive: &Drive) -> Access {
+    match drive.is_read_only || drive.path_on_host.is_none() {
+        true => Access::Read,
+        false => Access::ReadWrite,
+    }
+}
+
 /// Opens the files of a disk, each with an open file description that is its own.
 pub(crate) fn contents(drive: &Drive, files: &Files) -> Result<Vec<File>, StartError> {
-    let access = if drive.is_read_only || drive.path_on_host.is_none() {
-        Access::Read
-    } else {
-        Access::ReadWrite
-    };
+    let access = access(drive);
     let open = |what, path: &HostPath| {
         let file = files.open(what, path, access)?;
         let again = || files.again(what, path, access);

@@ -23,9 +23,12 @@ use crate::files::{Access, Files};
 use crate::lost_memory::Place;
 use crate::memory::{self, MIB, Region};
 use crate::snapshot::load::LoadError;
-use crate::snapshot::memory::Backing;
+use crate::snapshot::memory::ahead::Ahead;
 use crate::snapshot::memory::dirty::Slot;
-use crate::snapshot::memory::faults::{Faults, Handler};
+use crate::snapshot::memory::faults::Handler;
+use crate::snapshot::memory::recording::Recording;
+use crate::snapshot::memory::working_set::WorkingSet;
+use crate::snapshot::memory::{Backing, Filling};
 
 /// What Linux wants the beginning of memory that is plugged in to be a multiple of, on every machine (its largest memory block).
 const HOTPLUG_ALIGN: u64 = 2 << 30;
@@ -88,8 +91,8 @@ pub(super) struct Extra {
     pub(super) own: GuestMemory,
     /// In which slots KVM has that.
     pub(super) slots: Vec<Slot>,
-    /// Faults that another process sees to.
-    pub(super) faults: Option<Faults>,
+    /// What is done about it as long as the machine lives.
+    pub(super) filling: Option<Filling>,
     pmem: Vec<(u64, Arc<Mapping>)>,
     hotplug: Option<(u64, Cell<Option<KvmSlots>>)>,
     mapped: Vec<Arc<Mapped>>,
@@ -109,8 +112,10 @@ pub(crate) struct Ram<'a> {
 pub(crate) enum RamOrigin<'a> {
     /// Nowhere.
     New,
-    /// A snapshot's file, in which it ends there.
-    File(Backing, u64),
+    /// A snapshot's file, in which it ends there, and of which this is brought in ahead.
+    File(Backing, u64, Option<Arc<WorkingSet>>),
+    /// A snapshot's file, page by page, with the rest of the guest's own memory.
+    Recorded(&'a Recording),
     /// A process that fills it, and the rest of the guest's own memory.
     Process(&'a Handler),
 }
@@ -135,7 +140,7 @@ pub(super) fn map(
             .collect(),
         pmem: Vec::new(),
         hotplug: None,
-        faults: None,
+        filling: None,
         mapped: Vec::new(),
     };
     if let RamOrigin::File(..) = origin {
@@ -157,11 +162,37 @@ pub(super) fn map(
         let slot = slots.next().unwrap_or_default();
         extra.add_hotplug(vm, hotplug, (base, slot), (&config.machine_config, origin))?;
     }
-    if let RamOrigin::Process(handler) = origin {
-        let faults = handler.take_over(&extra.own);
-        extra.faults = Some(faults.map_err(LoadError::Faults)?);
-    }
+    extra.filling = fill(&extra.own, origin, files)?;
     Ok(extra)
+}
+
+/// Begins what is done about a memory of which nobody has touched anything.
+fn fill(
+    memory: &GuestMemory,
+    origin: &RamOrigin<'_>,
+    files: &Files,
+) -> Result<Option<Filling>, StartError> {
+    let confinement = files.confinement();
+    let thread = StartError::host("a thread for a snapshot's memory");
+    Ok(match origin {
+        RamOrigin::New | RamOrigin::File(_, _, None) => None,
+        RamOrigin::File(_, _, Some(set)) => {
+            let ahead = Ahead::begin(set.clone(), memory.clone(), confinement);
+            Some(Filling::Ahead {
+                _ahead: ahead.map_err(thread)?,
+            })
+        }
+        RamOrigin::Recorded(recording) => {
+            let recorder = recording.begin(memory, confinement);
+            Some(Filling::Recorded(recorder.map_err(LoadError::Recording)?))
+        }
+        RamOrigin::Process(handler) => {
+            let faults = handler.take_over(memory);
+            Some(Filling::Process {
+                _faults: faults.map_err(LoadError::Faults)?,
+            })
+        }
+    })
 }
 
 fn open(pmem: &config::Pmem, files: &Files) -> Result<Mapping, StartError> {
@@ -230,10 +261,10 @@ impl Extra {
     ) -> Result<(), StartError> {
         let size = u64::from(hotplug.total_size_mib) * MIB;
         let region = match origin {
-            RamOrigin::New | RamOrigin::Process(_) => {
+            RamOrigin::New | RamOrigin::Process(_) | RamOrigin::Recorded(_) => {
                 memory::lazy(machine, GuestAddress(base), size)?
             }
-            RamOrigin::File(backing, offset) => {
+            RamOrigin::File(backing, offset, _) => {
                 let part = backing.at(*offset);
                 let region = memory::of_file(machine, (GuestAddress(base), size), part)?;
                 self.mapped.push(Arc::new(Mapped::of_snapshot(&region)));

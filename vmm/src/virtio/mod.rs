@@ -45,13 +45,14 @@ use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Confinement, Fence};
 use crate::snapshot::format::v1::Device;
 use crate::snapshot::memory::dirty::Slot;
-use crate::snapshot::memory::faults::Faults;
+use crate::snapshot::memory::recording::Recorder;
+use crate::snapshot::memory::{Filling, Missing};
 use crate::timeline::Timeline;
 use devices::{First, Made};
 use lane::{Lane, Threads, Way};
 
 pub(crate) use devices::pages;
-pub(crate) use disk::{assemble, contents};
+pub(crate) use disk::{access, assemble, contents};
 pub(crate) use extra::{Mappings, Ram, RamOrigin};
 pub(crate) use net::filter;
 pub(crate) use rate::{bandwidth, change};
@@ -86,8 +87,8 @@ pub(crate) struct Virtio {
     own_memory: GuestMemory,
     /// In which slots KVM has that.
     memory_slots: Vec<Slot>,
-    /// Its faults, if another process sees to them.
-    faults: Option<Faults>,
+    /// What is done about it, if it comes from a snapshot.
+    filling: Option<Filling>,
     interrupts: Arc<InterruptCounters>,
     /// Threads that carry output.
     relays: Vec<Relay>,
@@ -187,7 +188,7 @@ impl Virtio {
             mappings: extra.mappings(),
             own_memory: extra.own,
             memory_slots: extra.slots,
-            faults: extra.faults,
+            filling: extra.filling,
             interrupts,
             relays: opened.relays,
         };
@@ -252,10 +253,18 @@ impl Virtio {
         self.own_memory.clone()
     }
 
-    /// Whether another process has the pages of that memory that are not there.
+    /// Who has the pages of that memory that are not there, if somebody does.
     #[must_use]
-    pub(crate) fn is_filled(&self) -> bool {
-        self.faults.is_some()
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        self.filling.as_ref().and_then(Filling::missing)
+    }
+
+    /// What records which of them are touched.
+    pub(crate) fn recorder(&mut self) -> Option<&mut Recorder> {
+        match &mut self.filling {
+            Some(Filling::Recorded(recorder)) => Some(recorder),
+            _ => None,
+        }
     }
 
     /// In which slots KVM has that memory.

@@ -114,6 +114,19 @@ fn linux_goes_on_with_all_its_devices() {
     assert_eq!(console.replace('\r', ""), "before\nonce\ntwice\n");
 }
 
+#[test]
+fn linux_with_acpi_gets_new_random_numbers_when_it_goes_on() {
+    if no_kvm() {
+        return;
+    }
+    let mut guest = Machine::with(1, 128, "", &[]).boot();
+    let reseeded = "dmesg | grep -c 'crng reseeded due to virtual machine fork'";
+    assert_eq!(guest.try_sh(reseeded).1.trim(), "0");
+    let mut guest = guest.move_on(SnapshotType::Full, |_| {});
+    await_that("Linux notices", || guest.try_sh(reseeded).1.trim() == "1");
+    drop(guest.power_off());
+}
+
 fn count_of(guest: &mut Guest) -> usize {
     guest.sh("wc -l < /tmp/count").trim().parse().unwrap()
 }

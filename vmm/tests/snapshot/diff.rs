@@ -178,7 +178,7 @@ fn diffs_of_a_guest_that_writes_all_the_time_are_what_a_full_snapshot_is() {
     running.await_output("ready\n");
     let chain = Pair::of(&vm, "chain");
     let full = Pair::of(&vm, "full");
-    for round in 0..30_u64 {
+    for round in 0..100_u64 {
         // Any moment will do.
         std::thread::sleep(Duration::from_micros(
             RandomState::new().hash_one(round) % 20_000,

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::common::guest::Code;
 use crate::common::{Configured, Vm, fifo, no_kvm};
-use crate::{Clone, refusal, snapshot};
+use crate::{Clone, host, refusal, snapshot};
 
 /// Waits for a key, and looks whether memory has what was written before it.
 fn remembering() -> Vec<u8> {
@@ -126,4 +126,43 @@ fn both_files_can_be_descriptors() {
     clone.client.resume().unwrap();
     clone.press("xx");
     clone.power_off();
+}
+
+#[test]
+fn memory_that_was_expected_is_the_machines_and_any_other_size_works_as_well() {
+    if no_kvm() {
+        return;
+    }
+    let (vm, mut keys) = with_keys(&remembering());
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    client.pause().unwrap();
+    let pair = snapshot(&client, &vm, "one");
+    drop(running);
+    // The machine has 64 MiB. One of 5 GiB would have memory on both sides of the hole.
+    for expected in ["64", "32", "128", "5120", "0", "18446744073709551615"] {
+        let vm = Vm::empty().arg("--expect-mem").arg(expected);
+        let mut clone = Clone::new(vm, true);
+        // What was made goes with a load that fails, and the next one works all the same.
+        let mut wrong = pair.load();
+        wrong.mem_backend.backend_path = host(&pair.state);
+        let refused = refusal(clone.client.load_snapshot(&wrong));
+        assert!(refused.contains("no memory of a snapshot"), "{refused}");
+        clone.client.load_snapshot(&pair.load()).unwrap();
+        clone.press("x");
+        clone.running.await_output("there\n");
+        clone.client.pause().unwrap();
+        let again = snapshot(&clone.client, &clone.vm, "again");
+        let mut second = Clone::new(Vm::empty().arg("--expect-mem").arg("64"), true);
+        second.client.load_snapshot(&again.load()).unwrap();
+        second.press("x");
+        second.running.await_output("still there\n");
+        second.power_off();
+    }
+    // A machine that boots has memory of its own.
+    let vm = vm.arg("--expect-mem").arg("64");
+    let (mut running, _) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    keys.write_all(b"xx").unwrap();
+    running.await_output("still there\n");
 }

@@ -1,15 +1,20 @@
-//! Processes that are killed while they save or restore: what is there afterwards is whole, or is not there.
+//! Processes that are killed at random moments while they save or restore: what is there afterwards is whole, or is not there.
 
 use std::fs;
-use std::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 
-use hull_vm_api::request::SnapshotType;
+use hull_vm_api::Client;
+use hull_vm_api::request::{SnapshotLoad, SnapshotType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::common::guest::Code;
-use crate::common::{Configured, Vm, no_kvm};
-use crate::{Clone, Pair, snapshot};
+use crate::common::{Configured, Running, Vm, no_kvm};
+use crate::{Clone, Pair, host, snapshot};
+
+/// Kills of those who save, and of those who load.
+const ROUNDS: u32 = 100;
 
 /// Fills 16 MiB, so that there is something to write.
 pub(crate) fn fill() -> Code {
@@ -26,6 +31,51 @@ pub(crate) fn filling() -> Vm {
     Vm::of(&code).serial().set("/vsock", json!(null))
 }
 
+/// Kills the keeper or the machine's process, by turns, at a random moment of what is done in `length`. Some come too late.
+fn kill_within(running: &Running, round: u32, length: Duration, act: impl FnOnce() + Send) {
+    let whom = match round % 2 {
+        0 => running.pid(),
+        _ => Pid::from_raw(running.machine().parse().unwrap()).unwrap(),
+    };
+    let moment = RandomState::new().hash_one(round) % 1000;
+    std::thread::scope(|scope| {
+        let acts = scope.spawn(act);
+        // No event tells how far it is; any moment will do.
+        std::thread::sleep(length.mul_f64(f64::from(u32::try_from(moment).unwrap()) / 800.0));
+        let _ = kill_process(whom, Signal::KILL);
+        let _ = acts.join();
+    });
+}
+
+/// What has a snapshot of a guest that was just killed on the way: how many were not there, and how many whole.
+fn look_at(vm: &Vm, pair: &Pair, seen: &mut [u32; 2]) {
+    let names = fs::read_dir(vm.dir.path()).unwrap();
+    let mut names: Vec<_> = names
+        .map(|name| name.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("one."))
+        .collect();
+    names.sort();
+    // Until the memory has its name, the state has one beside its own, also where there was a snapshot before.
+    let expected = [
+        vec![],
+        vec!["one.state.pending"],
+        vec!["one.memory", "one.state.pending"],
+        vec!["one.memory", "one.state"],
+        vec!["one.memory", "one.state", "one.state.pending"],
+    ];
+    assert!(expected.iter().any(|some| names == *some), "{names:?}");
+    if names.len() < 2 {
+        seen[0] += 1;
+        return;
+    }
+    let mut clone = Clone::new(Vm::empty(), true);
+    clone.client.load_snapshot(&pair.load()).unwrap();
+    seen[1] += 1;
+    clone.press("x");
+    clone.power_off();
+}
+
+/// Some of the machines are paused and some run. Each overwrites what the one before it may have left, or not.
 #[test]
 fn who_is_killed_while_it_saves_leaves_the_snapshot_before_or_a_whole_one() {
     if no_kvm() {
@@ -33,52 +83,38 @@ fn who_is_killed_while_it_saves_leaves_the_snapshot_before_or_a_whole_one() {
     }
     let vm = filling();
     let pair = Pair::of(&vm, "one");
+    let (mut running, client) = vm.serve(Configured::ByFile);
+    running.await_output("ready\n");
+    let boot = Pair::of(&vm, "boot");
+    let began = Instant::now();
+    client
+        .create_snapshot(&boot.create(SnapshotType::Full))
+        .unwrap();
+    let length = began.elapsed();
+    drop(running);
     let mut seen = [0, 0];
-    for round in 0..12_u64 {
-        let (mut running, client) = vm.serve(Configured::ByFile);
-        running.await_output("ready\n");
-        client.pause().unwrap();
-        let whom = match round % 2 {
-            0 => running.pid(),
-            _ => Pid::from_raw(running.machine().parse().unwrap()).unwrap(),
-        };
+    for round in 0..ROUNDS {
+        let clone = Clone::load(&boot.load());
+        if round % 4 < 2 {
+            clone.client.pause().unwrap();
+        }
+        let client: &Client = &clone.client;
         let create = pair.create(SnapshotType::Full);
-        std::thread::scope(|scope| {
-            let saved = scope.spawn(|| client.create_snapshot(&create));
-            // No event tells how far it is; any moment will do.
-            std::thread::sleep(Duration::from_millis(round * 3));
-            let _ = kill_process(whom, Signal::KILL);
-            let _ = saved.join();
+        kill_within(&clone.running, round, length, || {
+            let _ = client.create_snapshot(&create);
         });
-        let _ = running.wait();
-        let names = fs::read_dir(vm.dir.path()).unwrap();
-        let mut names: Vec<_> = names
-            .map(|name| name.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with("one."))
-            .collect();
-        names.sort();
-        // Between the two names there is a moment in which the memory is there alone.
-        let expected = [vec![], vec!["one.memory"], vec!["one.memory", "one.state"]];
-        assert!(expected.iter().any(|some| names == *some), "{names:?}");
-        if names.len() < 2 {
-            seen[0] += 1;
-            continue;
-        }
-        let mut clone = Clone::new(Vm::empty(), true);
-        match clone.client.load_snapshot(&pair.load()) {
-            Ok(()) => {
-                seen[1] += 1;
-                clone.press("x");
-                clone.power_off();
+        let _ = clone.running.wait();
+        look_at(&vm, &pair, &mut seen);
+        if round % 3 == 0 {
+            for path in [&pair.state, &pair.memory, &vm.path("one.state.pending")] {
+                let _ = fs::remove_file(path);
             }
-            Err(error) => assert!(error.to_string().contains("another snapshot"), "{error}"),
         }
-        fs::remove_file(&pair.state).unwrap();
-        fs::remove_file(&pair.memory).unwrap();
     }
-    println!("{seen:?} of 12 were not there, and whole");
+    println!("{seen:?} of {ROUNDS} were not there, and whole");
 }
 
+/// Some of the machines record their working sets, or bring them in.
 #[test]
 fn who_is_killed_while_it_loads_leaves_the_snapshot_as_it_was() {
     if no_kvm() {
@@ -92,22 +128,37 @@ fn who_is_killed_while_it_loads_leaves_the_snapshot_as_it_was() {
     drop(running);
     let files = || [&pair.state, &pair.memory].map(|path| fs::read(path).unwrap());
     let before = files();
-    for round in 0..12_u64 {
+    let set = vm.path("set");
+    let mut with_set = pair.load();
+    with_set.mem_backend.working_set = fs::exists("/dev/userfaultfd").unwrap().then(|| host(&set));
+    let finish = |load: &SnapshotLoad| {
+        let mut clone = Clone::load(load);
+        clone.press("x");
+        clone.power_off();
+    };
+    let began = Instant::now();
+    finish(&pair.load());
+    let length = began.elapsed();
+    for round in 0..ROUNDS {
         let clone = Clone::new(Vm::empty(), true);
-        let whom = match round % 2 {
-            0 => clone.running.pid(),
-            _ => Pid::from_raw(clone.running.machine().parse().unwrap()).unwrap(),
+        let load = match round % 4 {
+            0 | 1 => &pair.load(),
+            _ => &with_set,
         };
-        std::thread::scope(|scope| {
-            let loaded = scope.spawn(|| clone.client.load_snapshot(&pair.load()));
-            std::thread::sleep(Duration::from_micros(round * 1000));
-            let _ = kill_process(whom, Signal::KILL);
-            let _ = loaded.join();
+        kill_within(&clone.running, round, length, || {
+            // What is recorded has its name when the guest is paused.
+            let loaded = clone.client.load_snapshot(load);
+            let _ = loaded.and_then(|()| clone.client.pause());
         });
-        assert_ne!(clone.running.end().status.code(), Some(0));
+        let ended = clone.running.end();
+        assert_ne!(ended.status.code(), Some(0));
+        if round % 4 > 1 {
+            // It is whole, or not there; and a recording takes the place of one that is not.
+            finish(&with_set);
+            assert_eq!(set.exists(), with_set.mem_backend.working_set.is_some());
+            let _ = fs::remove_file(&set);
+        }
     }
     assert!(files() == before);
-    let mut clone = Clone::load(&pair.load());
-    clone.press("x");
-    clone.power_off();
+    finish(&pair.load());
 }

@@ -7,9 +7,12 @@ mod devices;
 mod diff;
 mod faults;
 mod full;
+mod generation;
 mod kills;
 mod live;
+mod names;
 mod refusals;
+mod working_set;
 
 use std::fs::File;
 use std::io::Write;

@@ -141,6 +141,10 @@ fn what_nobody_asked_for_is_a_violation() {
         failed,
         configured,
         FromAgent::Credit { bytes: 0 },
+        FromAgent::Done,
+        FromAgent::Stats(Box::default()),
+        FromAgent::Processes(Processes::default()),
+        FromAgent::Aborted(Failure::new(FailureKind::System, "no")),
         HELLO,
     ] {
         let mut end = EngineEnd::new();
@@ -168,6 +172,68 @@ fn a_process_whose_machine_was_not_held_goes_on() {
     ]));
     assert_eq!(end.event().unwrap(), Some(Event::Failed(failure)));
     assert!(matches!(end.event(), Ok(Some(Event::Exited { .. }))));
+}
+
+#[test]
+fn answers_come_in_the_order_of_their_requests_beside_a_process_or_without_one() {
+    let mut end = running();
+    end.stats();
+    end.limit(Limits::default());
+    end.processes();
+    let failure = Failure::new(FailureKind::System, "no limit");
+    end.received(&from_agent(&[
+        FromAgent::Stats(Box::default()),
+        FromAgent::Failed(failure.clone()),
+        FromAgent::Processes(Processes::default()),
+        EXITED,
+    ]));
+    assert_eq!(end.event(), Ok(Some(Event::Stats(Box::default()))));
+    assert_eq!(end.event(), Ok(Some(Event::Failed(failure.clone()))));
+    assert!(!end.is_over(), "the process goes on");
+    let processes = Event::Processes(Processes::default());
+    assert_eq!(end.event(), Ok(Some(processes)));
+    assert!(matches!(end.event(), Ok(Some(Event::Exited { .. }))));
+
+    let mut end = EngineEnd::new();
+    end.network(Network::default()).unwrap();
+    end.stats();
+    end.received(&from_agent(&[
+        HELLO,
+        FromAgent::Done,
+        FromAgent::Failed(failure),
+    ]));
+    assert_eq!(end.event(), Ok(Some(Event::Ready)));
+    assert_eq!(end.event(), Ok(Some(Event::Done)));
+    assert!(matches!(end.event(), Ok(Some(Event::Failed(_)))));
+    assert!(end.is_over());
+
+    let mut end = running();
+    end.stats();
+    end.received(&from_agent(&[FromAgent::Done]));
+    assert!(
+        matches!(end.event(), Err(Violation::Order { .. })),
+        "another answer"
+    );
+}
+
+#[test]
+fn what_is_done_with_files_ends_well_or_with_the_reason() {
+    for (message, fails) in [
+        (EXITED, false),
+        (
+            FromAgent::Aborted(Failure::new(FailureKind::NoSuchFile, "no")),
+            true,
+        ),
+    ] {
+        let mut end = EngineEnd::new();
+        end.files(Files::Changes).unwrap();
+        end.received(&from_agent(&[HELLO, STARTED, message]));
+        assert_eq!(end.event(), Ok(Some(Event::Ready)));
+        assert!(matches!(end.event(), Ok(Some(Event::Started { .. }))));
+        let last = end.event().unwrap();
+        assert_eq!(matches!(last, Some(Event::Failed(_))), fails);
+        assert!(end.is_over());
+    }
 }
 
 #[test]

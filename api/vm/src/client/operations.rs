@@ -42,6 +42,7 @@ impl Client {
             "/vm",
             &VmBody {
                 state: VmState::Paused,
+                settle: false,
             },
         )
     }
@@ -52,6 +53,18 @@ impl Client {
             "/vm",
             &VmBody {
                 state: VmState::Resumed,
+                settle: false,
+            },
+        )
+    }
+
+    /// Lets its vCPUs stand still, and waits until nothing writes to its disks any more.
+    pub fn pause_and_settle(&self) -> Done {
+        self.patch(
+            "/vm",
+            &VmBody {
+                state: VmState::Paused,
+                settle: true,
             },
         )
     }

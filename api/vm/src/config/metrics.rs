@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::number::number;
 use super::{ConfigError, HostPath};
 
 /// Where the VMM writes its figures.
@@ -21,6 +22,14 @@ pub struct Metrics {
     /// In what form. Hull's own field.
     #[serde(default, skip_serializing_if = "MetricsFormat::is_default")]
     pub format: MetricsFormat,
+    /// How many seconds pass from one writing to the next; with 0 they are written when that is asked for, and at the end. Hull's
+    /// own field.
+    #[serde(
+        default = "Metrics::default_interval_s",
+        deserialize_with = "number::<_, _, 0, { u32::MAX as u64 }>",
+        skip_serializing_if = "Metrics::is_default_interval"
+    )]
+    pub interval_s: u32,
 }
 
 /// How figures are written.
@@ -48,7 +57,18 @@ impl Metrics {
             emit_id: false,
             properties: None,
             format: MetricsFormat::default(),
+            interval_s: Self::default_interval_s(),
         }
+    }
+
+    /// As with Firecracker.
+    fn default_interval_s() -> u32 {
+        60
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_default_interval(interval_s: &u32) -> bool {
+        *interval_s == Self::default_interval_s()
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {

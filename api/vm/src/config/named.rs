@@ -27,6 +27,8 @@ pub enum PathUse {
     Tap,
     /// Where a socket is to listen.
     Listen,
+    /// A file that is read if it is there, and in whose place another is put.
+    Record,
     /// The socket of a process that fills memory.
     Faults,
 }

@@ -1,17 +1,20 @@
 //! What a snapshot says of its machine, and what whoever loads it says of the host.
 
 use super::{
-    ConfigError, CpuTemplate, DRIVES, Draft, HugePages, INTERFACES, PMEM, SHARES, id::Kind,
+    ConfigError, CpuTemplate, DRIVES, Draft, HugePages, INTERFACES, PMEM, Reboot, SHARES, id::Kind,
 };
 use crate::request::{MemoryBackendType, SnapshotLoad};
 
 impl Draft {
-    /// What goes into a snapshot: the machine without what only a boot needs, and without where its VMM writes.
+    /// What goes into a snapshot: the machine without where its VMM writes, and without what only a boot needs, unless a reboot of its
+    /// guest is one.
     #[must_use]
     pub fn to_be_saved(mut self) -> Self {
-        self.boot_source = None;
-        self.cpu_config = None;
-        self.machine_config.cpu_template = CpuTemplate::None;
+        if self.machine_config.reboot != Reboot::Restart {
+            self.boot_source = None;
+            self.cpu_config = None;
+            self.machine_config.cpu_template = CpuTemplate::None;
+        }
         self.machine_config.prefault = false;
         self.logger = None;
         self.metrics = None;
@@ -57,12 +60,38 @@ impl Draft {
             let vsock = vsock.ok_or(ConfigError::NoSection { section: "vsock" })?;
             vsock.uds_path = over.uds_path.clone();
         }
+        self.repoint_boot(load)?;
         replace("serial", &mut self.serial, process.serial.clone())?;
         replace("console", &mut self.console, process.console.clone())?;
         self.logger.clone_from(&process.logger);
         self.metrics.clone_from(&process.metrics);
         self.validate()?;
         Ok(self)
+    }
+}
+
+impl Draft {
+    /// What it boots when its guest reboots, which only a machine does that is to be started again.
+    fn repoint_boot(&mut self, load: &SnapshotLoad) -> Result<(), ConfigError> {
+        let again = self.machine_config.reboot == Reboot::Restart;
+        match (&mut self.boot_source, &load.boot_source_override) {
+            (_, None) if !again => Ok(()),
+            (_, Some(_)) if !again => Err(ConfigError::conflict(
+                "snapshot/load.boot_source_override: this machine ends when its guest reboots, and boots nothing; leave it out",
+            )),
+            (None, None) => Err(ConfigError::conflict(
+                "its guest is to boot again when it reboots (machine-config.reboot restart), and the snapshot, which an older hull-vmm took, \
+                 does not say what: name that by snapshot/load.boot_source_override",
+            )),
+            (Some(_), None) => Ok(()),
+            (own, Some(over)) => {
+                let saved = own.take().and_then(|own| own.boot_args);
+                let mut boot = over.clone();
+                boot.boot_args = boot.boot_args.or(saved);
+                *own = Some(boot);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -134,6 +163,44 @@ mod tests {
         assert_eq!((&saved.boot_source, &saved.logger), (&None, &None));
         assert_eq!(saved.machine_config.cpu_template, CpuTemplate::None);
         assert!(!saved.machine_config.prefault);
+    }
+
+    #[test]
+    fn what_a_reboot_needs_is_saved_and_can_be_another() {
+        let json = json!({
+            "boot-source": { "kernel_image_path": "k", "initrd_path": "i", "boot_args": "quiet" },
+            "machine-config": { "vcpu_count": 1, "mem_size_mib": 128, "cpu_template": "T2", "reboot": "restart" }
+        });
+        let config = VmConfig::parse(json.to_string().as_bytes()).unwrap();
+        let saved = Draft::from(config).to_be_saved();
+        assert_eq!(saved.machine_config.cpu_template, CpuTemplate::T2);
+        let process = Draft::default();
+        let own = saved.clone().restored(&load(&json!({})), &process).unwrap();
+        assert_eq!(own.boot_source, saved.boot_source);
+        let over = load(&json!({ "boot_source_override": { "kernel_image_path": "fd:k" } }));
+        let restored = saved.clone().restored(&over, &process).unwrap();
+        let boot = restored.boot_source.unwrap();
+        assert_eq!(
+            (boot.kernel_image_path.as_str(), boot.initrd_path),
+            ("fd:k", None)
+        );
+        assert_eq!(boot.boot_args.as_deref(), Some("quiet"));
+        // What an older one took.
+        let silent = Draft {
+            boot_source: None,
+            ..saved
+        };
+        let refused = silent
+            .clone()
+            .restored(&load(&json!({})), &process)
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("boot_source_override"),
+            "{refused}"
+        );
+        assert!(silent.restored(&over, &process).is_ok());
+        let refused = machine().restored(&over, &process).unwrap_err();
+        assert!(refused.to_string().contains("boots nothing"), "{refused}");
     }
 
     #[test]

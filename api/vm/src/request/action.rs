@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigError;
+
 /// Something to do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
@@ -40,4 +42,22 @@ pub enum VmState {
 pub struct VmBody {
     /// What to do.
     pub state: VmState,
+    /// It has stood still when its devices' requests that were in flight are done as well: then nothing writes to its disks any more, and they
+    /// can be copied. Hull's own field.
+    #[serde(default, skip_serializing_if = "crate::config::is_false")]
+    pub settle: bool,
+}
+
+impl VmBody {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            Self {
+                state: VmState::Resumed,
+                settle: true,
+            } => Err(ConfigError::conflict(
+                "vm.settle: what is resumed goes on with its requests; leave it out",
+            )),
+            _ => Ok(()),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::SnapshotCreate;
+use super::{SnapshotCreate, VmBody};
 use crate::config::id::Kind;
 use crate::config::{
     BootSource, ConfigError, Console, ConsoleUpdate, DRIVES, Drive, DriveUpdate, Entropy,
@@ -116,7 +116,7 @@ macro_rules! named {
 
 bodies! {
     BootSource, MachineConfig, MachineUpdate, Vsock, Entropy, Serial, Console, ConsoleUpdate, MemoryHotplug, Logger, Metrics, SnapshotCreate,
-    Drive, DriveUpdate, Pmem, PmemUpdate, NetworkInterface, NetworkUpdate, Share,
+    Drive, DriveUpdate, Pmem, PmemUpdate, NetworkInterface, NetworkUpdate, Share, VmBody,
 }
 
 named! {

@@ -17,8 +17,9 @@ use serde_json::Value;
 pub use action::{Action, ActionBody, VmBody, VmState};
 pub use route::{Method, Parsed, ROUTES, Route};
 pub use snapshot::{
-    DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, NetworkOverride, PmemOverride,
-    ShareOverride, SnapshotCreate, SnapshotLoad, SnapshotLoadBody, SnapshotType, VsockOverride,
+    DriveOverride, LoadHugePages, MemoryBackend, MemoryBackendType, NetworkOverride, PENDING,
+    PmemOverride, ShareOverride, SnapshotCreate, SnapshotLoad, SnapshotLoadBody, SnapshotType,
+    VsockOverride,
 };
 
 use crate::config::{
@@ -39,7 +40,7 @@ pub enum Request {
     /// GET /vm/config
     GetVmConfig,
     /// PATCH /vm
-    PatchVm(VmState),
+    PatchVm(VmBody),
     /// PUT /actions
     PutAction(Action),
     /// PUT /boot-source

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::body::Input;
-use super::{ActionBody, Request, SnapshotLoad, SnapshotLoadBody, VmBody};
+use super::{ActionBody, Request, SnapshotLoad, SnapshotLoadBody};
 use crate::config::{
     CpuTemplate, DRIVES, HintingStart, INTERFACES, MachineConfig, MachineUpdate, MmdsConfig,
     MmdsVersion, PMEM, SHARES, Vsock,
@@ -49,7 +49,7 @@ pub const ROUTES: &[Route] = &[
     get("/", |_| Ok(Request::GetInstance)),
     get("/version", |_| Ok(Request::GetVersion)),
     get("/vm/config", |_| Ok(Request::GetVmConfig)),
-    patch("/vm", |i| Ok(Request::PatchVm(i.json::<VmBody>()?.state))),
+    patch("/vm", |i| Ok(Request::PatchVm(i.checked()?))),
     put("/actions", |i| {
         Ok(Request::PutAction(i.json::<ActionBody>()?.action_type))
     }),

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, HostPath, HugePages, NamedPath, PathUse, network, path};
+use crate::config::{
+    BootSource, ConfigError, HostPath, HugePages, NamedPath, PathUse, network, path,
+};
+
+/// What the state's name ends with while its memory has its name already, and it has not: who is killed between the two leaves a
+/// whole snapshot all the same.
+pub const PENDING: &str = ".pending";
 
 /// Where a snapshot goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ pub struct SnapshotLoad {
     pub pmem_overrides: Vec<PmemOverride>,
     /// Other directories for shares. Hull's own field.
     pub share_overrides: Vec<ShareOverride>,
+    /// What boots when the guest reboots, of a machine that is to be started again then; with the snapshot's arguments if it has none. Hull's
+    /// own field.
+    pub boot_source_override: Option<BootSource>,
     /// The guest's clock goes on by the time that has passed since the snapshot.
     pub clock_realtime: bool,
     /// What the memory is made of on the host.
@@ -83,6 +92,8 @@ pub struct SnapshotLoadBody {
     pmem_overrides: Vec<PmemOverride>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     share_overrides: Vec<ShareOverride>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_source_override: Option<BootSource>,
     #[serde(default)]
     clock_realtime: bool,
     #[serde(default)]
@@ -97,6 +108,10 @@ pub struct MemoryBackend {
     pub backend_type: MemoryBackendType,
     /// The file, or the socket.
     pub backend_path: HostPath,
+    /// Where it is recorded which pages of a file the guest touches at first, if it has not been yet; those are brought in ahead when the
+    /// snapshot is loaded again. Hull's own field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<HostPath>,
 }
 
 /// How the guest's memory comes.
@@ -213,7 +228,21 @@ impl SnapshotCreate {
                 self.snapshot_path
             )));
         }
+        if pending(&self.snapshot_path).as_ref() == Some(&self.mem_file_path) {
+            return Err(ConfigError::conflict(format!(
+                "snapshot/create: mem_file_path {} is what snapshot_path is called until it is in its place; choose another name",
+                self.mem_file_path
+            )));
+        }
         Ok(())
+    }
+}
+
+/// What a state of that name is called until it is in its place. A descriptor has no such name.
+fn pending(path: &HostPath) -> Option<HostPath> {
+    match path.as_fd() {
+        Some(_) => None,
+        None => Some(format!("{path}{PENDING}").into()),
     }
 }
 
@@ -231,6 +260,7 @@ impl SnapshotLoad {
             drive_overrides: Vec::new(),
             pmem_overrides: Vec::new(),
             share_overrides: Vec::new(),
+            boot_source_override: None,
             clock_realtime: false,
             huge_pages: LoadHugePages::default(),
         }
@@ -247,17 +277,29 @@ impl SnapshotLoad {
             path: path.clone(),
             used,
         };
-        vec![
+        let mut all = vec![
             named(&self.snapshot_path, PathUse::Read),
             named(&self.mem_backend.backend_path, memory),
-        ]
+        ];
+        let working_set = self.mem_backend.working_set.iter();
+        all.extend(working_set.map(|path| named(path, PathUse::Record)));
+        all.extend(self.pending_path().map(|path| named(&path, PathUse::Read)));
+        all
+    }
+
+    /// Where the state is if who wrote it was killed before it was in its place, and the memory in its own.
+    #[must_use]
+    pub fn pending_path(&self) -> Option<HostPath> {
+        match self.mem_backend.backend_type {
+            MemoryBackendType::File => pending(&self.snapshot_path),
+            // Nothing says whether another process's memory is that state's.
+            MemoryBackendType::Uffd => None,
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.snapshot_path.check("snapshot/load.snapshot_path")?;
-        self.mem_backend
-            .backend_path
-            .check("snapshot/load.mem_backend.backend_path")?;
+        self.validate_memory()?;
         let ids = self.network_overrides.iter().map(|o| o.iface_id.as_str());
         crate::config::INTERFACES.check_all(ids)?;
         for over in &self.network_overrides {
@@ -268,6 +310,30 @@ impl SnapshotLoad {
         let socket = self.vsock_override.as_ref().map(|over| &over.uds_path);
         path::check_some("snapshot/load.vsock_override.uds_path", socket)?;
         self.validate_files()
+    }
+
+    fn validate_memory(&self) -> Result<(), ConfigError> {
+        let MemoryBackend {
+            backend_type,
+            backend_path,
+            working_set,
+        } = &self.mem_backend;
+        backend_path.check("snapshot/load.mem_backend.backend_path")?;
+        let Some(path) = working_set else {
+            return Ok(());
+        };
+        path.check("snapshot/load.mem_backend.working_set")?;
+        if *backend_type == MemoryBackendType::Uffd {
+            return Err(ConfigError::conflict(
+                "snapshot/load.mem_backend: working_set is for the backend_type File; with Uffd it is the other process that can load pages ahead",
+            ));
+        }
+        if path == backend_path || *path == self.snapshot_path {
+            return Err(ConfigError::conflict(format!(
+                "snapshot/load.mem_backend: working_set is {path}, which is a file of the snapshot; name one of its own"
+            )));
+        }
+        Ok(())
     }
 
     fn validate_files(&self) -> Result<(), ConfigError> {
@@ -289,6 +355,8 @@ impl SnapshotLoad {
                 )));
             }
         }
+        let boot = self.boot_source_override.as_ref();
+        boot.map_or(Ok(()), BootSource::validate)?;
         let mut shares = self.share_overrides.iter();
         shares.try_for_each(|o| o.path.check("snapshot/load.share_overrides.path"))
     }
@@ -301,6 +369,7 @@ impl MemoryBackend {
         Self {
             backend_type: MemoryBackendType::File,
             backend_path,
+            working_set: None,
         }
     }
 }
@@ -332,6 +401,7 @@ impl TryFrom<SnapshotLoadBody> for SnapshotLoad {
             drive_overrides: body.drive_overrides,
             pmem_overrides: body.pmem_overrides,
             share_overrides: body.share_overrides,
+            boot_source_override: body.boot_source_override,
             clock_realtime: body.clock_realtime,
             huge_pages: body.huge_pages,
         })
@@ -352,6 +422,7 @@ impl From<SnapshotLoad> for SnapshotLoadBody {
             drive_overrides: load.drive_overrides,
             pmem_overrides: load.pmem_overrides,
             share_overrides: load.share_overrides,
+            boot_source_override: load.boot_source_override,
             clock_realtime: load.clock_realtime,
             huge_pages: load.huge_pages,
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::samples::{all, parse, sample};
 use super::*;
-use crate::config::HostPath;
+use crate::config::{HostPath, PathUse};
 
 fn refusal(method: Method, path: &str, body: &Value) -> String {
     let fault = parse(method, path, body).unwrap_err();
@@ -220,6 +220,34 @@ fn paths_of_snapshots_are_checked() {
     assert!(refusal(Method::Put, "/snapshot/load", &load).contains("name of a TAP device"));
     load["network_overrides"] = json!([{ "iface_id": "n", "host_dev_name": "a" }, { "iface_id": "n", "host_dev_name": "b" }]);
     assert!(refusal(Method::Put, "/snapshot/load", &load).contains("two of them"));
+}
+
+#[test]
+fn a_working_set_is_a_file_of_its_own_beside_a_file_of_memory() {
+    let load = |kind: &str, set: &str| {
+        let backend = json!({ "backend_type": kind, "backend_path": "/m", "working_set": set });
+        json!({ "snapshot_path": "/s", "mem_backend": backend })
+    };
+    let parsed = parse(Method::Put, "/snapshot/load", &load("File", "/w")).unwrap();
+    let Request::LoadSnapshot(parsed) = parsed.request else {
+        panic!("it is another request");
+    };
+    let named = parsed.host_paths();
+    let named: Vec<_> = named.iter().map(|n| (n.path.as_str(), n.used)).collect();
+    let expected = [
+        ("/s", PathUse::Read),
+        ("/m", PathUse::Read),
+        ("/w", PathUse::Record),
+        // Where the state is if whoever wrote it was killed before it had its name.
+        ("/s.pending", PathUse::Read),
+    ];
+    assert_eq!(named, expected);
+    let refused = |kind, set| refusal(Method::Put, "/snapshot/load", &load(kind, set));
+    assert!(refused("Uffd", "/w").contains("is for the backend_type File"));
+    assert!(refused("File", "").contains("working_set is \"\""));
+    for set in ["/s", "/m"] {
+        assert!(refused("File", set).contains("a file of the snapshot"));
+    }
 }
 
 #[test]

@@ -182,8 +182,8 @@ impl Started {
                 self.metadata.patch(value.clone())?;
                 Reply::Done
             }
-            Request::PatchVm(state) => {
-                self.stage = match state {
+            Request::PatchVm(vm) => {
+                self.stage = match vm.state {
                     VmState::Paused => Stage::Paused,
                     VmState::Resumed => Stage::Running,
                 };

@@ -54,6 +54,23 @@ fn a_restored_guest_hears_of_no_new_connection_before_it_has_dealt_with_the_old_
     assert_eq!(only(receive(&mut driver)).0.op, Op::Request as u16);
 }
 
+/// Linux holds on to a connection that it has closed, and refuses another one with the same ports meanwhile.
+#[test]
+fn a_restored_guest_is_asked_from_other_ports_than_before() {
+    let (mut host, mut driver) = start();
+    let (_client, before) = dial_in(&mut driver, &host, 7);
+    driver.transport.pause();
+    let state = driver.transport.save();
+    let device = host.restore(&state.device);
+    let mut driver = driver.restored(&state, device);
+    driver.transport.resume();
+    driver.run();
+    assert_eq!(driver.request(EVENT, &[desc(RX_AT, 4, true)]), Some(4));
+    assert_eq!(driver.request(EVENT, &[desc(RX_AT, 4, true)]), None);
+    let (_client, after) = dial_in(&mut driver, &host, 7);
+    assert_ne!(before, after);
+}
+
 #[test]
 fn a_reset_of_the_device_ends_all_connections() {
     let (host, mut driver) = start();

@@ -22,6 +22,9 @@ fn make(shelf: &Shelf, name: Option<&str>, auto_remove: bool) -> Result<(Held, R
         command: vec!["true".into()],
         stop_signal: 15,
         config,
+        supervised: false,
+        client: serde_json::Value::Null,
+        from: None,
     };
     shelf.make(name, record).unwrap()
 }
@@ -67,7 +70,7 @@ fn recovery_leaves_the_living_alone() {
     shelf.recover().unwrap();
     assert_eq!(held.directory().state().unwrap().status, Status::Running);
     assert_eq!(shelf.records().unwrap().len(), 1);
-    assert_eq!(shelf.find(&record.name).unwrap(), [record.id]);
+    assert_eq!(shelf.named(&record.name).unwrap(), Some(record.id));
 }
 
 #[test]
@@ -125,12 +128,65 @@ fn what_was_half_made_is_removed() {
     make(&shelf, Some("web"), false).expect("its name is free");
 }
 
+/// A machine that is complete in a container's files.
+fn seal(held: &Held) {
+    let suspended = held.directory().suspended();
+    fs::create_dir_all(&suspended).unwrap();
+    for name in ["state", "memory"] {
+        fs::write(suspended.join(name), name).unwrap();
+    }
+    suspended::seal(held.directory()).unwrap();
+}
+
 #[test]
-fn an_id_s_beginning_finds_it() {
+fn recovery_takes_a_container_for_suspended_if_its_machine_is_complete_and_only_then() {
     let (_dir, shelf) = shelf();
-    let (_held, record) = make(&shelf, None, false).unwrap();
-    let found = shelf.find(record.id.short()).unwrap();
-    assert_eq!(found, std::slice::from_ref(&record.id));
-    assert!(shelf.find("").unwrap().is_empty());
-    assert!(shelf.find("zz").unwrap().is_empty());
+    let mut made = Vec::new();
+    for (name, auto_remove, status, is_sealed) in [
+        // Killed when it was written, and before that was written down.
+        ("saved", false, Status::Running, true),
+        ("saved-rm", true, Status::Paused, true),
+        ("resting", true, Status::Suspended, true),
+        // Killed when a machine was about to be made of it.
+        ("begun", false, Status::Suspended, false),
+        ("begun-rm", true, Status::Suspended, false),
+        // Killed while it was written.
+        ("half", false, Status::Running, false),
+        // Killed when a machine of another moment came up, whose disk was to take the place of its own.
+        ("back", false, Status::Running, true),
+    ] {
+        let (held, record) = make(&shelf, Some(name), auto_remove).unwrap();
+        seal(&held);
+        if !is_sealed {
+            drop(suspended::break_seal(held.directory()).unwrap());
+        }
+        fs::write(held.directory().disk(), "own").unwrap();
+        fs::write(held.directory().next_disk(), "next").unwrap();
+        let mut state = held.directory().state().unwrap();
+        state.status = status;
+        held.write_state(&state).unwrap();
+        made.push((held.directory().clone(), record.name));
+    }
+    shelf.recover().unwrap();
+    for (directory, name) in made {
+        let state = directory.state().map(|state| state.status);
+        assert!(!directory.next_disk().exists(), "{name}");
+        if directory.path().exists() {
+            assert_eq!(fs::read(directory.disk()).unwrap(), b"own", "{name}");
+        }
+        match name.as_str() {
+            "begun-rm" => assert!(!directory.path().exists()),
+            "begun" | "half" => {
+                assert_eq!(state.unwrap(), Status::Exited, "{name}");
+                assert!(
+                    !directory.suspended().exists(),
+                    "{name} keeps what is of no use"
+                );
+            }
+            _ => {
+                assert_eq!(state.unwrap(), Status::Suspended, "{name}");
+                assert!(suspended::is_sealed(&directory), "{name}");
+            }
+        }
+    }
 }

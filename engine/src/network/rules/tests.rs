@@ -19,6 +19,10 @@ fn network() -> NetworkRecord {
         masquerade: true,
         services: Vec::new(),
         enable_forwarding: true,
+        labels: Default::default(),
+        options: Default::default(),
+        auxiliary: Default::default(),
+        created: Default::default(),
     }
 }
 
@@ -35,6 +39,7 @@ fn endpoint() -> EndpointRecord {
         mac: "02:00:00:00:00:02".parse().unwrap(),
         addresses: vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
         published: (1000..1250).map(published).collect(),
+        container: None,
     }
 }
 

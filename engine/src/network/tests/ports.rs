@@ -196,7 +196,10 @@ fn taken_ports_say_by_whom_and_leave_nothing_behind() {
         .enter(|| TcpListener::bind("127.0.0.1:9090"))
         .unwrap();
     let before = host.all();
-    for (port, by) in [(8080, "taken by"), (9090, "another program")] {
+    for (port, by) in [
+        (8080, "port is already allocated"),
+        (9090, "another program"),
+    ] {
         let error = host
             .namespace
             .enter(|| network.attach(&publishing(vec![exact(port)])))

@@ -194,7 +194,7 @@ fn addresses_and_names_of_others_are_refused() {
 
     let network = host.create(&subnet("first", "10.9.0.0/24"));
     refuse(&subnet("second", "10.0.0.0/8"), "network \"first\"");
-    refuse(&NetworkSpec::new("first"), "is taken by");
+    refuse(&NetworkSpec::new("first"), "already exists");
     let found = host
         .namespace
         .enter(|| host.networks.find("first"))
@@ -204,7 +204,7 @@ fn addresses_and_names_of_others_are_refused() {
         .namespace
         .enter(|| host.networks.find("none"))
         .unwrap_err();
-    assert!(unknown.to_string().contains("No such network: none"));
+    assert!(unknown.to_string().contains("network none not found"));
 
     let wanted = EndpointSpec {
         addresses: vec!["10.9.0.77".parse().unwrap()],

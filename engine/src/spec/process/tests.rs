@@ -20,7 +20,10 @@ fn merged(image: &ImageDefaults, config: &ContainerConfig) -> Merged {
 fn entrypoint_and_command_combine_as_docker_does() {
     let argv = |entrypoint: Option<&str>, command: &[&str]| {
         let config = ContainerConfig {
-            entrypoint: entrypoint.map(str::to_owned),
+            entrypoint: entrypoint.map(|text| match text {
+                "" => Vec::new(),
+                text => vec![text.to_owned()],
+            }),
             command: command.iter().map(|&arg| arg.to_owned()).collect(),
             ..ContainerConfig::default()
         };

@@ -122,3 +122,37 @@ proptest! {
         let _ = parse_cpus(&text);
     }
 }
+
+#[test]
+fn a_machine_that_runs_has_room_for_some_limits() {
+    let machine = Shape {
+        cpus: 2,
+        memory_mib: 128,
+        memory_limit: None,
+        cpu_quota_us: None,
+    };
+    let limited = |memory: u64, nano_cpus: u64| machine.limited(Some(memory), Some(nano_cpus));
+    let half = limited(64 << 20, 500_000_000).unwrap();
+    assert_eq!(
+        (half.memory_limit, half.cpu_quota_us),
+        (Some(64 << 20), Some(50_000))
+    );
+    assert_eq!((half.cpus, half.memory_mib), (2, 128));
+    // One of two is a limit, and both are none.
+    assert_eq!(
+        limited(0, 1_000_000_000).unwrap().cpu_quota_us,
+        Some(100_000)
+    );
+    assert_eq!(limited(0, 2_000_000_000).unwrap(), machine);
+    assert_eq!(
+        limited(0, 2_100_000_000),
+        Err(TooLarge::Cpus { machine: 2 })
+    );
+    assert_eq!(limited(1 << 40, 0), Err(TooLarge::Memory { machine: 128 }));
+    // What it has it keeps, however it was cut.
+    let tight = Shape {
+        memory_limit: Some(128 << 20),
+        ..machine
+    };
+    assert_eq!(tight.limited(Some(128 << 20), None), Ok(tight));
+}

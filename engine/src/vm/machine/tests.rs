@@ -15,6 +15,7 @@ fn script(dir: &TempDir, text: &str) -> PathBuf {
 
 async fn start(dir: &TempDir, program: &Path, descriptors: Vec<(String, OwnedFd)>) -> Machine {
     let launch = Launch {
+        priority: None,
         program,
         arguments: Vec::new(),
         descriptors,
@@ -82,6 +83,7 @@ async fn a_recorded_machine_is_only_killed_if_it_is_the_one() {
 async fn a_program_that_is_missing_is_named() {
     let dir = TempDir::new().unwrap();
     let launch = Launch {
+        priority: None,
         program: Path::new("/nowhere/hull-vmm"),
         arguments: Vec::new(),
         descriptors: Vec::new(),

@@ -10,8 +10,11 @@ use rustix::process::Signal;
 
 use super::log::{Follow, LogReader};
 use super::owned::io_error;
+use super::saved::Past;
 use super::shelf::{Shelf, VmStatus};
-use super::{ConsoleKind, Listed, Owned, ScreenSize, VmError, VmName, VmSpec, VmStats};
+use super::{
+    ConsoleKind, Listed, Owned, ScreenSize, VmError, VmName, VmSnapshots, VmSpec, VmStats,
+};
 use crate::Paths;
 
 /// How long a VMM may take to say what it does.
@@ -34,6 +37,13 @@ impl MicroVms {
         Ok(Self { shelf })
     }
 
+    /// Those that are there, to look at: nothing is put in order.
+    pub(crate) fn at(paths: Paths) -> Self {
+        Self {
+            shelf: Shelf::new(paths),
+        }
+    }
+
     /// Puts in order what was left since, such as by a start that was given up.
     ///
     /// # Errors
@@ -53,8 +63,8 @@ impl MicroVms {
         auto_remove: bool,
     ) -> Result<Owned, VmError> {
         let spec = spec.checked()?;
-        let (held, record) = self.shelf.make(name, spec, auto_remove)?;
-        Ok(Owned::new(self.shelf.clone(), held, record))
+        let (held, record) = self.shelf.make(name, |_| spec, auto_remove)?;
+        Ok(Owned::new(self.shelf.clone(), held, record, None))
     }
 
     /// Becomes the owner of a microVM that does not run.
@@ -64,7 +74,10 @@ impl MicroVms {
     pub fn take(&self, name: &VmName) -> Result<Owned, VmError> {
         let record = self.shelf.get(name)?.record;
         match self.shelf.take(name)? {
-            Some(held) => Ok(Owned::new(self.shelf.clone(), held, record)),
+            Some(held) => {
+                let past = Past::read(held.directory())?;
+                Ok(Owned::new(self.shelf.clone(), held, record, past))
+            }
             None => Err(VmError::Running(name.clone())),
         }
     }
@@ -163,16 +176,20 @@ impl MicroVms {
     /// Lets its vCPUs stand still.
     ///
     /// # Errors
-    /// If it does not run, or its VMM refuses.
+    /// If it does not run, is being saved, or its VMM refuses.
     pub fn pause(&self, name: &VmName) -> Result<(), VmError> {
+        self.get(name)?;
+        let _turn = self.shelf.turn(name)?;
         self.call(name, Client::pause)
     }
 
     /// Lets them run again.
     ///
     /// # Errors
-    /// If it does not run, or its VMM refuses.
+    /// If it does not run, is being saved, or its VMM refuses.
     pub fn resume(&self, name: &VmName) -> Result<(), VmError> {
+        self.get(name)?;
+        let _turn = self.shelf.turn(name)?;
         self.call(name, Client::resume)
     }
 
@@ -243,7 +260,17 @@ impl MicroVms {
         self.shelf.api_socket(name)
     }
 
-    fn client(&self, name: &VmName) -> Client {
+    /// Plain microVMs in files.
+    #[must_use]
+    pub fn snapshots(&self) -> VmSnapshots {
+        VmSnapshots::at(self.shelf.paths().vm_snapshots())
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    pub(super) fn client(&self, name: &VmName) -> Client {
         Client::new(self.shelf.api_socket(name))
     }
 

@@ -6,7 +6,7 @@ use hull_vm_api::client::ClientError;
 use hull_vm_api::config::NotUtf8;
 use thiserror::Error;
 
-use super::VmName;
+use super::{InvalidVmName, VmName};
 use crate::Error;
 
 /// An operation on a plain microVM failed.
@@ -28,6 +28,81 @@ pub enum VmError {
     /// What cannot be done while it runs.
     #[error("microVM {0} is running: stop it first (hull vm stop {0})")]
     Running(VmName),
+    /// What can only be done with one in files, or one that runs.
+    #[error("microVM {0} is neither suspended nor paused: hull vm start {0} starts it")]
+    NotSuspended(VmName),
+    /// Somebody pauses, resumes or saves it.
+    #[error(
+        "microVM {0} is being paused, resumed or saved by another command: try again when that is done"
+    )]
+    Busy(VmName),
+    /// There is no such snapshot.
+    #[error("no such snapshot: {0} (hull vm snapshot ls shows all)")]
+    NoSnapshot(String),
+    /// There is one already.
+    #[error(
+        "there is a snapshot {0} already: choose another name, or remove it (hull vm snapshot rm {0})"
+    )]
+    SnapshotTaken(VmName),
+    /// A name that none can have.
+    #[error(transparent)]
+    Name(#[from] InvalidVmName),
+    /// A snapshot whose files are not as they were written.
+    #[error("the snapshot {name} cannot be used; take it again")]
+    SnapshotDamaged {
+        /// Which one.
+        name: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// What a snapshot's machine reads is not what it knows.
+    #[error(
+        "disk {disk}, which is read by what goes on from the snapshot {name}, was changed since that was taken: put it back as it was, or take the \
+         snapshot again"
+    )]
+    SnapshotDiskChanged {
+        /// The disk.
+        disk: PathBuf,
+        /// The snapshot.
+        name: String,
+    },
+    /// The memory of a machine in files does not belong to its disk any more.
+    #[error(
+        "disk {disk} was changed since microVM {name} was saved, and does not go with its memory any more: hull vm start --cold {name} boots it \
+         and forgets that memory"
+    )]
+    DiskChanged {
+        /// The disk.
+        disk: PathBuf,
+        /// The microVM.
+        name: VmName,
+    },
+    /// Only files can be copied as they are.
+    #[error(
+        "disk {0} is a device, of which there is no copy for a snapshot: put the disk into a file, or suspend the microVM (hull vm suspend)"
+    )]
+    DeviceDisk(PathBuf),
+    /// Somebody put another file in the place of the one that a machine writes.
+    #[error(
+        "{disk} is not the file any more that microVM {name} has as its disk: put that one back, or stop the microVM"
+    )]
+    OtherFile {
+        /// The disk's path.
+        disk: PathBuf,
+        /// The microVM.
+        name: VmName,
+    },
+    /// A disk that was put there by the API.
+    #[error(
+        "microVM {name} cannot be saved: its disk {drive} was put there by its API, and only who did that knows its file. Use PUT /snapshot/create of \
+         that API"
+    )]
+    OtherDisk {
+        /// The microVM.
+        name: VmName,
+        /// The disk's id.
+        drive: String,
+    },
     /// What can only be done while it runs.
     #[error("microVM {0} is not running (hull vm start {0})")]
     NotRunning(VmName),
@@ -118,6 +193,9 @@ pub enum SpecError {
         /// Its own MTU.
         most: u16,
     },
+    /// An interface whose other end cannot be another.
+    #[error("invalid --net: {0}")]
+    OtherNet(String),
     /// Ports of a guest that has no network for them.
     #[error("--publish needs an interface in a network of Hull's, or --net user")]
     Publish,

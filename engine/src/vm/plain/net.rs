@@ -1,5 +1,6 @@
 //! What a person says about the network of a plain microVM: `--net`, one of them for each interface.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -37,6 +38,21 @@ pub enum NetTarget {
     Tap(String),
     /// The host's network, through passt.
     User,
+    /// No cable is plugged in.
+    Unplugged,
+}
+
+/// As it is said.
+impl fmt::Display for NetTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Network(name) => f.write_str(name),
+            Self::Tap(name) => write!(f, "tap={name}"),
+            Self::User => f.write_str("user"),
+            Self::Unplugged => f.write_str("unplugged"),
+        }
+    }
 }
 
 impl NetSpec {
@@ -59,7 +75,7 @@ impl NetSpec {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("{key}={value}: {error}");
+        let wrong = |error: &dyn fmt::Display| format!("{key}={value}: {error}");
         match key {
             "ip" | "ip6" => {
                 let address: IpAddr = value.parse().map_err(|error| wrong(&error))?;
@@ -88,6 +104,9 @@ impl NetSpec {
             NetTarget::Tap(_) if !self.addresses.is_empty() => Err(
                 "the addresses behind a TAP device of your own are yours to give: leave ip= away",
             ),
+            NetTarget::Unplugged if !self.addresses.is_empty() => {
+                Err("there is no network of which an address could be")
+            }
             NetTarget::User if self.queues != 1 => Err("passt has one queue"),
             _ if !one_each => Err("give one ip= of each family"),
             _ if self.queues == 0 || self.queues > NetworkInterface::MAX_QUEUES => {
@@ -113,12 +132,14 @@ impl FromStr for NetSpec {
         let to = match parts.next().unwrap_or_default() {
             "none" => NetTarget::None,
             "user" => NetTarget::User,
+            "unplugged" => NetTarget::Unplugged,
             first => match first.split_once('=') {
                 Some(("tap", name)) if !name.is_empty() => NetTarget::Tap(name.to_owned()),
                 None if !first.is_empty() => NetTarget::Network(first.to_owned()),
                 _ => {
                     return Err(refuse(
-                        "it begins with a network's name, tap=NAME, user or none".to_owned(),
+                        "it begins with a network's name, tap=NAME, user, unplugged or none"
+                            .to_owned(),
                     ));
                 }
             },
@@ -159,7 +180,11 @@ mod tests {
         );
         let tap = parse("tap=tap0,mac=02:00:00:00:00:07");
         assert_eq!(tap.to, NetTarget::Tap("tap0".to_owned()));
-        assert!(!tap.can_publish() && parse("x").can_publish() && parse("user").can_publish());
+        for text in ["talk", "tap=t", "user", "unplugged", "none"] {
+            assert_eq!(parse(text).to.to_string(), text);
+        }
+        assert!(!tap.can_publish() && !parse("unplugged").can_publish());
+        assert!(parse("x").can_publish() && parse("user").can_publish());
     }
 
     #[test]
@@ -181,6 +206,7 @@ mod tests {
             ("none,mtu=1500", "nothing to say"),
             ("user,queues=2", "one queue"),
             ("tap=t,ip=10.0.0.2", "yours to give"),
+            ("unplugged,ip=10.0.0.2", "no network"),
         ] {
             let said = text.parse::<NetSpec>().unwrap_err().to_string();
             assert!(said.contains(why), "{text}: {said}");

@@ -14,7 +14,9 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 
 use super::console::{Relay, Terminal};
+use super::saved::{self, Past};
 use super::shelf::{KILLED, Shelf, VmRecord, VmState, VmStatus};
+use super::spec::ConsoleEnds;
 use super::wire::Wired;
 use super::{ScreenSize, VmError, VmName};
 use crate::container::{Held, write_json};
@@ -54,6 +56,8 @@ pub struct VmEnd {
     pub code: u8,
     /// The same in words.
     pub reason: String,
+    /// It is in files, and can go on.
+    pub suspended: bool,
 }
 
 /// What a machine that runs has in its owner.
@@ -65,6 +69,8 @@ pub struct Owned {
     shelf: Shelf,
     held: Held,
     record: VmRecord,
+    /// What it goes on from, in place of booting.
+    past: Option<Past>,
 }
 
 /// A microVM that this process runs.
@@ -77,12 +83,22 @@ pub struct Running {
 }
 
 impl Owned {
-    pub(crate) fn new(shelf: Shelf, held: Held, record: VmRecord) -> Self {
+    pub(crate) fn new(shelf: Shelf, held: Held, record: VmRecord, past: Option<Past>) -> Self {
         Self {
             shelf,
             held,
             record,
+            past,
         }
+    }
+
+    /// The same, which boots: what it would go on from is forgotten.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn cold(self) -> Result<Self, VmError> {
+        saved::discard(self.held.directory())?;
+        Ok(Self { past: None, ..self })
     }
 
     /// Its name.
@@ -110,10 +126,13 @@ impl Owned {
                 Ok((running, terminal))
             }
             Err(error) => {
-                self.settle(&VmEnd {
+                let end = VmEnd {
                     code: FAILED,
                     reason: error.to_string(),
-                });
+                    suspended: false,
+                };
+                let past = self.past_now();
+                self.settle(&end, past.as_ref());
                 Err(error)
             }
         }
@@ -132,7 +151,10 @@ impl Owned {
     }
 
     async fn wire(&self) -> Result<Wired, VmError> {
-        let spec = self.record.spec.clone();
+        let mut spec = self.record.spec.clone();
+        if let Some(past) = &self.past {
+            spec.networks.clone_from(&past.networks);
+        }
         if spec.networks.is_empty() {
             return Ok(Wired::default());
         }
@@ -147,30 +169,26 @@ impl Owned {
     async fn boot(&self, screen: Option<Screen>, wired: &mut Wired) -> Result<Booted, VmError> {
         let (shelf, name) = (&self.shelf, &self.record.name);
         let vmm = find_vmm().map_err(Error::from)?;
-        let profile = doctor::load_or_probe(&vmm, shelf.paths().root()).await;
-        let profile = profile.map_err(Error::from)?;
-
         let api = self.make_sockets()?;
         let directory = self.held.directory();
         let console = shelf.console_socket(name);
         let relay = Relay::start(directory.path(), &console, screen);
         let (relay, ends, terminal) = relay.map_err(Error::io("make the console at", &console))?;
-        let interfaces = wired.interfaces.clone();
-        let configuration = self.record.spec.configuration(&profile, ends, interfaces);
-        let (config, mut descriptors) = configuration?;
+        let size = ends.size;
+        let (source, mut descriptors) = self.source(&vmm, ends, wired).await?;
         descriptors.append(&mut wired.descriptors);
         let file = directory.vmm_config();
-        write_json(&file, &config).map_err(Error::io("write", &file))?;
         let log = directory.vmm_log();
         let log = File::create(&log).map_err(Error::io("make", &log))?;
         descriptors.push(("api".to_owned(), api));
 
         let machine = Machine::start(Launch {
+            priority: None,
             program: &vmm,
             arguments: vec![
                 "--api-sock".to_owned(),
                 "fd:api".to_owned(),
-                "--config-file".to_owned(),
+                source.to_owned(),
                 file.to_string_lossy().into_owned(),
                 "--id".to_owned(),
                 name.as_id(),
@@ -190,7 +208,10 @@ impl Owned {
                 ..VmState::CREATED
             },
         )?;
-        let running = self.until_it_runs(&machine).await;
+        let running = match self.until_it_answers(&machine).await {
+            Ok(()) => self.go_on(size).await,
+            answered => answered,
+        };
         match running {
             Ok(()) => Ok((machine, relay, terminal)),
             Err(error) => {
@@ -201,8 +222,47 @@ impl Owned {
         }
     }
 
+    /// Writes down what its VMM is to make: how that is named on its command line, and the descriptors that it names, but for those of
+    /// the network.
+    async fn source(
+        &self,
+        vmm: &Path,
+        ends: ConsoleEnds,
+        wired: &Wired,
+    ) -> Result<(&'static str, Vec<(String, OwnedFd)>), VmError> {
+        let file = self.held.directory().vmm_config();
+        let spec = &self.record.spec;
+        if let Some(past) = &self.past {
+            let (load, descriptors) = past.load(&self.record.name, spec, ends)?;
+            write_json(&file, &load).map_err(Error::io("write", &file))?;
+            return Ok(("--load-file", descriptors));
+        }
+        let profile = doctor::load_or_probe(vmm, self.shelf.paths().root()).await;
+        let profile = profile.map_err(Error::from)?;
+        let interfaces = wired.interfaces.clone();
+        let (config, descriptors) = spec.configuration(&profile, ends, interfaces)?;
+        write_json(&file, &config).map_err(Error::io("write", &file))?;
+        Ok(("--config-file", descriptors))
+    }
+
+    /// One that was loaded stands still until it is told.
+    async fn go_on(&self, size: Option<ScreenSize>) -> Result<(), VmError> {
+        let Some(past) = self.past.clone() else {
+            return Ok(());
+        };
+        let name = self.record.name.clone();
+        let client = Client::new(self.shelf.api_socket(&name)).with_time(START);
+        let directory = self.held.directory().clone();
+        let console = (self.record.spec.console, size);
+        let go_on = move || past.go_on(&client, &directory, console, &name);
+        match tokio::task::spawn_blocking(go_on).await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
     /// Its API's socket listens already: the call waits in it until the VMM takes it, or is gone.
-    async fn until_it_runs(&self, machine: &Machine) -> Result<(), VmError> {
+    async fn until_it_answers(&self, machine: &Machine) -> Result<(), VmError> {
         let client = Client::new(self.shelf.api_socket(&self.record.name)).with_time(START);
         let asked = tokio::task::spawn_blocking(move || client.instance());
         let answer = tokio::select! {
@@ -248,14 +308,15 @@ impl Owned {
     }
 
     /// Writes the end down, or removes what was to be removed at its end, and lets go of the lock.
-    fn settle(self, end: &VmEnd) {
+    fn settle(self, end: &VmEnd, past: Option<&Past>) {
         let name = &self.record.name;
-        let done = if self.record.auto_remove {
+        let is_suspended = past.is_some_and(Past::is_own);
+        let done = if self.record.auto_remove && !is_suspended {
             self.shelf.remove(self.held, name)
         } else {
             let written = self.shelf.get(name).and_then(|listed| {
                 let mut state = listed.state;
-                state.exited(end.code, end.reason.as_str());
+                state.ended(end.code, end.reason.as_str(), past);
                 Ok(self.shelf.write_state(name, &state)?)
             });
             written.and_then(|()| Ok(self.shelf.remove_runtime(name)?))
@@ -263,6 +324,15 @@ impl Owned {
         if let Err(error) = done {
             tracing::error!(%error, "the end of microVM {name} was not written down");
         }
+    }
+
+    /// What it goes on from by now.
+    fn past_now(&self) -> Option<Past> {
+        let past = Past::read(self.held.directory());
+        past.unwrap_or_else(|error| {
+            tracing::error!(%error, "what microVM {} goes on from cannot be read", self.record.name);
+            None
+        })
     }
 }
 
@@ -293,8 +363,17 @@ impl Running {
         };
         relay.drain().await;
         detach(wired).await;
-        let end = end_of(&ended, &owned.held.directory().vmm_log());
-        owned.settle(&end);
+        let past = owned.past_now();
+        let end = match &past {
+            // It was written to files while it stood still, and ended then.
+            Some(_) => VmEnd {
+                code: 0,
+                reason: format!("it is suspended: hull vm resume {} goes on", owned.name()),
+                suspended: true,
+            },
+            None => end_of(&ended, &owned.held.directory().vmm_log()),
+        };
+        owned.settle(&end, past.as_ref());
         end
     }
 }
@@ -318,10 +397,12 @@ fn end_of(ended: &Ended, log: &Path) -> VmEnd {
         (Some(cause), _) if own(cause) => VmEnd {
             code: cause.code(),
             reason: cause.to_string(),
+            suspended: false,
         },
         (None, Some(9)) => VmEnd {
             code: KILLED,
             reason: "it was killed".to_owned(),
+            suspended: false,
         },
         (_, signal) => VmEnd {
             code: match (cause, signal) {
@@ -330,6 +411,7 @@ fn end_of(ended: &Ended, log: &Path) -> VmEnd {
                 _ => FAILED,
             },
             reason: epitaph(ended, log),
+            suspended: false,
         },
     }
 }

@@ -7,12 +7,14 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::saved::Past;
 use super::{VmError, VmName, VmNet, VmSpec, wire};
 use crate::container::{Directory, Held, HostProcess, read_json, remove_tree, write_json};
 use crate::{Error, Paths};
@@ -42,6 +44,8 @@ pub enum VmStatus {
     Created,
     /// It runs, or is being started; it may be paused.
     Running,
+    /// Its machine is in files, and goes on from there.
+    Suspended,
     /// It ended.
     Exited,
 }
@@ -87,9 +91,10 @@ impl VmState {
         finished: None,
     };
 
-    pub(crate) fn exited(&mut self, code: u8, reason: impl Into<String>) {
-        self.status = VmStatus::Exited;
-        self.exit_code = Some(code);
+    /// It does not run any more; what it goes on from at its next start, if it does, says what it is.
+    pub(crate) fn ended(&mut self, code: u8, reason: impl Into<String>, past: Option<&Past>) {
+        self.status = past.map_or(VmStatus::Exited, Past::status);
+        self.exit_code = past.is_none().then_some(code);
         self.reason = reason.into();
         self.vmm = None;
         self.networks = Vec::new();
@@ -129,11 +134,11 @@ impl Shelf {
         self.runtime(name).join("console")
     }
 
-    /// Makes a microVM with its lock held.
+    /// Makes a microVM with its lock held. What it is to be may depend on its directory.
     pub(crate) fn make(
         &self,
         wanted: Option<VmName>,
-        spec: VmSpec,
+        spec: impl FnOnce(&Path) -> VmSpec,
         auto_remove: bool,
     ) -> Result<(Held, VmRecord), VmError> {
         let _lock = self.lock()?;
@@ -145,8 +150,8 @@ impl Shelf {
             None => self.free_name()?,
         };
         let record = VmRecord {
+            spec: spec(self.directory(&name).path()),
             name,
-            spec,
             auto_remove,
             created: Timestamp::now(),
         };
@@ -162,6 +167,17 @@ impl Shelf {
                 let _ = fs::remove_dir_all(&path);
                 Err(Error::io("make", path)(error).into())
             }
+        }
+    }
+
+    /// A turn at pausing, resuming and saving a microVM, for as long as the file is open.
+    pub(crate) fn turn(&self, name: &VmName) -> Result<File, VmError> {
+        let path = self.directory(name).path().join("turn");
+        let file = File::create(&path).map_err(Error::io("make", &path))?;
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(Errno::WOULDBLOCK) => Err(VmError::Busy(name.clone())),
+            Err(errno) => Err(Error::io("lock", path)(errno.into()).into()),
         }
     }
 
@@ -234,10 +250,18 @@ impl Shelf {
             let Some(held) = held.map_err(Error::io("lock", directory.path()))? else {
                 continue;
             };
+            let past = Past::read(&directory).ok().flatten();
+            let is_suspended = past.as_ref().is_some_and(Past::is_own);
             match self.get(&name) {
-                Ok(Listed { record, .. }) if record.auto_remove => self.discard(held, &name)?,
+                Ok(Listed { record, .. }) if record.auto_remove && !is_suspended => {
+                    self.discard(held, &name)?;
+                }
                 Ok(Listed { mut state, .. }) if state.status == VmStatus::Running => {
-                    state.exited(KILLED, "the process that ran this microVM was killed");
+                    state.ended(
+                        KILLED,
+                        "the process that ran this microVM was killed",
+                        past.as_ref(),
+                    );
                     self.write_state(&name, &state)?;
                     self.remove_runtime(&name)?;
                 }

@@ -23,7 +23,9 @@ use crate::programs::find_guest;
 /// What every Linux is told: a reboot and a panic end the machine, and nothing that the VMM knows is measured.
 const ARGUMENTS: &str = "reboot=k panic=-1 no_timer_check tsc=reliable";
 /// What Hull's own kernel is told besides, which needs neither.
-const OWN_ARGUMENTS: &str = "acpi=off pci=off";
+const OWN_ARGUMENTS: &str = "pci=off";
+/// The same, unless somebody says otherwise.
+const WITHOUT_ACPI: &str = "acpi=off";
 
 /// A plain microVM. Paths are absolute, so that whoever starts it may be anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,15 @@ pub(crate) struct ConsoleEnds {
     pub(crate) output: OwnedFd,
     pub(crate) input: OwnedFd,
     pub(crate) size: Option<ScreenSize>,
+}
+
+/// Disks that are open and locked.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// As descriptors that the VMM gets.
+    pub(crate) named: Vec<(String, OwnedFd)>,
+    /// The same files, for whoever wants to know what they are.
+    pub(crate) disks: Vec<File>,
 }
 
 impl FromStr for DiskSpec {
@@ -238,19 +249,13 @@ impl VmSpec {
         if let Some(initrd) = &self.initrd {
             descriptors.push(("initrd".to_owned(), open(initrd, false)?.into()));
         }
+        let Opened { named, disks } = self.open_disks()?;
+        descriptors.extend(named);
         let mut root = None;
-        for (index, disk) in self.disks.iter().enumerate() {
-            let file = open(&disk.path, !disk.read_only)?;
-            if index == 0 && !self.names_its_root() {
-                root = partition::root(&file).map_err(Error::io("read", &disk.path))?;
-            }
-            // Held by the description of the file, which the VMM gets: as long as it lives.
-            let lock = match disk.read_only {
-                true => FlockOperation::NonBlockingLockShared,
-                false => FlockOperation::NonBlockingLockExclusive,
-            };
-            flock(file.as_fd(), lock).map_err(|_| VmError::DiskInUse(disk.path.clone()))?;
-            descriptors.push((format!("disk{index}"), file.into()));
+        if let (Some(file), Some(disk)) = (disks.first(), self.disks.first())
+            && !self.names_its_root()
+        {
+            root = partition::root(file).map_err(Error::io("read", &disk.path))?;
         }
         descriptors.push(("output".to_owned(), console.output));
         descriptors.push(("input".to_owned(), console.input));
@@ -261,6 +266,24 @@ impl VmSpec {
         }
         config.validate()?;
         Ok((config, descriptors))
+    }
+
+    /// Opens the disks, each of which is either written by one machine or read by all that have it.
+    pub(crate) fn open_disks(&self) -> Result<Opened, VmError> {
+        let (mut named, mut disks) = (Vec::new(), Vec::new());
+        for (index, disk) in self.disks.iter().enumerate() {
+            let file = open(&disk.path, !disk.read_only)?;
+            // Held by the description of the file, which the VMM gets: as long as it lives.
+            let lock = match disk.read_only {
+                true => FlockOperation::NonBlockingLockShared,
+                false => FlockOperation::NonBlockingLockExclusive,
+            };
+            flock(file.as_fd(), lock).map_err(|_| VmError::DiskInUse(disk.path.clone()))?;
+            let same = file.try_clone().map_err(Error::io("open", &disk.path))?;
+            named.push((format!("disk{index}"), file.into()));
+            disks.push(same);
+        }
+        Ok(Opened { named, disks })
     }
 
     /// With the PARTUUID of the first disk's partition that is the root, if it is a partition.
@@ -352,10 +375,11 @@ impl VmSpec {
             return self.cmdline.clone();
         }
         let host = profile.kernel_args();
-        let own = if self.kernel.is_none() {
-            OWN_ARGUMENTS
-        } else {
-            ""
+        let mut words = self.cmdline.split_ascii_whitespace();
+        let (own, acpi) = match self.kernel {
+            None if words.any(|word| word.starts_with("acpi=")) => (OWN_ARGUMENTS, ""),
+            None => (OWN_ARGUMENTS, WITHOUT_ACPI),
+            Some(_) => ("", ""),
         };
         let console = match self.console {
             ConsoleKind::Virtio => "console=hvc0 8250.nr_uarts=0",
@@ -366,6 +390,7 @@ impl VmSpec {
         let mut words = vec![
             host.as_str(),
             ARGUMENTS,
+            acpi,
             own,
             console,
             root.as_str(),

@@ -83,6 +83,7 @@ impl Wired {
                 NetTarget::Tap(name) => self.tap(net, name)?,
                 NetTarget::Network(name) => self.network(net, (name, ports), spec, networks)?,
                 NetTarget::User => self.user(net, ports, spec)?,
+                NetTarget::Unplugged => self.unplugged(net)?,
             }
         }
         Ok(())
@@ -93,6 +94,17 @@ impl Wired {
         self.add(interface(self.interfaces.len(), net), queues);
         self.shown.push(VmNet {
             tap: Some(name.to_owned()),
+            mac: net.mac,
+            ..VmNet::new(&net.to)
+        });
+        Ok(())
+    }
+
+    /// A TAP that leads nowhere.
+    fn unplugged(&mut self, net: &NetSpec) -> Result<(), VmError> {
+        let queues = network::loose_tap(net.queues.into())?;
+        self.add(interface(self.interfaces.len(), net), queues);
+        self.shown.push(VmNet {
             mac: net.mac,
             ..VmNet::new(&net.to)
         });
@@ -237,6 +249,9 @@ pub(crate) fn interface(index: usize, net: &NetSpec) -> NetworkInterface {
     interface.guest_mac = net.mac.map(|mac| config::MacAddress(mac.octets()));
     interface.mtu = net.mtu;
     interface.queues = net.queues;
+    if net.to == NetTarget::Unplugged {
+        interface.link = config::LinkState::Down;
+    }
     interface
 }
 

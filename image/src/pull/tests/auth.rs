@@ -138,7 +138,7 @@ async fn without_credentials_the_message_says_how_to_log_in() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains(&format!("docker login {}", server.host())),
+        error.contains(&format!("hull login {}", server.host())),
         "{error}"
     );
     let auth = r#"{"auth": "aHVsbDpzZWNyZXQ="}"#;

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use hull_vm_api::config::PathUse;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
-use super::super::ask::ask;
+use super::super::ask::{MOST, ask, ask_all};
 use super::*;
 use crate::files::Access;
 
@@ -165,4 +165,45 @@ fn last_words_are_kept_in_one_line_and_questions_go_on() {
     assert_eq!(kept.ask(&Ask::Log).unwrap_err(), Refusal::NotNamed);
     let broker = kept.end();
     assert_eq!(broker.note(), Some("openat  [31m in a vCPU's thread"));
+}
+
+#[test]
+fn several_things_come_at_once_each_as_if_it_were_asked_for_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let kept = Kept::new(&[(&one, PathUse::Read), (&two, PathUse::Read)]);
+    let file = |name| Ask::File(path(&dir, name), Access::Read);
+    let questions = [file("two"), file("secret"), file("one"), file("two")];
+    let given = ask_all(kept.socket.as_fd(), &questions.each_ref()).unwrap();
+    let read = given.into_iter().map(|given| {
+        let fd = given?.ok_or(Refusal::NoFile)?;
+        let mut text = String::new();
+        // Copies of one descriptor would be where the first reader left them.
+        File::from(fd).read_to_string(&mut text).unwrap();
+        Ok(text)
+    });
+    let read: Vec<Result<String, Refusal>> = read.collect();
+    let text = |text: &str| Ok(text.to_owned());
+    assert_eq!(
+        read,
+        [
+            text("two"),
+            Err(Refusal::NotNamed),
+            text("one"),
+            text("two")
+        ]
+    );
+    // As many as there may be, and no more.
+    let many = vec![file("one"); MOST];
+    let all = ask_all(kept.socket.as_fd(), &many.iter().collect::<Vec<_>>()).unwrap();
+    assert!(all.len() == MOST && all.iter().all(|given| matches!(given, Ok(Some(_)))));
+    let more = vec![file("one"); MOST + 1];
+    assert!(ask_all(kept.socket.as_fd(), &more.iter().collect::<Vec<_>>()).is_err());
+    kept.say(serde_json::to_string(&more).unwrap().as_bytes());
+    // Which is no question, and changes nothing.
+    assert!(kept.ask(&file("one")).is_ok());
+    kept.end();
 }

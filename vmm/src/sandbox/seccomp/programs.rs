@@ -19,6 +19,7 @@ pub(super) fn of(kind: Kind, level: Level) -> Option<BpfProgramRef<'static>> {
         Kind::Events => (&EVENTS_NUMBERS, &EVENTS_ARGUMENTS),
         Kind::Lane => (&LANE_NUMBERS, &LANE_ARGUMENTS),
         Kind::Share => (&SHARE_NUMBERS, &SHARE_ARGUMENTS),
+        Kind::Memory => (&MEMORY_NUMBERS, &MEMORY_ARGUMENTS),
         Kind::Snapshot => (&SNAPSHOT_NUMBERS, &SNAPSHOT_ARGUMENTS),
         Kind::Vcpu => (&VCPU_NUMBERS, &VCPU_ARGUMENTS),
     };

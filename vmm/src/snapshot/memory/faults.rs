@@ -1,46 +1,18 @@
-//! Memory that another process fills, a page when somebody first touches it (Linux, `Documentation/admin-guide/mm/userfaultfd.rst`).
+//! Memory that another process fills, a page when somebody first touches it.
 //!
 //! The other process gets the descriptor of the faults, with a line of JSON that says which addresses are which part of the
 //! memory's file, as Firecracker has it. It is as trusted as a file would be: what it puts there is the guest's memory.
 
-#![allow(unsafe_code)]
-
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use hull_devices::GuestMemory;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-/// `USERFAULTFD_IOC_NEW`, `UFFDIO_API` and `UFFDIO_REGISTER`.
-const NEW: libc::Ioctl = 0xaa00;
-const API: libc::Ioctl = 0xc018_aa3f;
-const REGISTER: libc::Ioctl = 0xc020_aa00;
-/// The version of the interface.
-const VERSION: u64 = 0xaa;
-/// The other process is told of memory that is given back (`UFFD_FEATURE_EVENT_REMOVE`): what is touched there later is zeros.
-const REMOVALS: u64 = 1 << 3;
-/// Faults of pages that are not there.
-const MISSING: u64 = 1;
-
-/// `struct uffdio_api`.
-#[repr(C)]
-struct Api {
-    api: u64,
-    features: u64,
-    ioctls: u64,
-}
-
-/// `struct uffdio_register`.
-#[repr(C)]
-struct Register {
-    start: u64,
-    length: u64,
-    mode: u64,
-    ioctls: u64,
-}
+use super::userfault::Userfault;
 
 /// A part of the memory, in Firecracker's words.
 #[derive(Debug, Serialize)]
@@ -65,7 +37,7 @@ pub(crate) struct Handler {
 /// of the connection the other process knows that it is not.
 #[derive(Debug)]
 pub(crate) struct Faults {
-    _faults: OwnedFd,
+    _faults: Userfault,
     _socket: OwnedFd,
 }
 
@@ -75,29 +47,17 @@ impl Handler {
     /// # Errors
     /// The host's answer.
     pub(crate) fn take_over(&self, memory: &GuestMemory) -> io::Result<Faults> {
-        let faults = self.open()?;
+        let faults = Userfault::new(&self.device)?;
         let mut parts = Vec::new();
         let mut offset = 0;
         for region in memory.iter() {
-            let start = region.as_ptr() as u64;
-            let mut register = Register {
-                start,
-                length: region.len(),
-                mode: MISSING,
-                ioctls: 0,
-            };
-            // SAFETY: the structure is what this ioctl reads and writes; the range is a mapping of the guest's memory, which nobody
-            // relies on to be zero.
-            let done = unsafe { libc::ioctl(faults.as_raw_fd(), REGISTER, &raw mut register) };
-            if done < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            let addresses = faults.register(region)?;
             let page_size = match region.is_hugetlbfs() {
                 Some(true) => 2 << 20,
                 _ => 4096,
             };
             parts.push(Part {
-                base_host_virt_addr: start,
+                base_host_virt_addr: addresses.start,
                 size: region.len(),
                 offset,
                 page_size,
@@ -123,27 +83,5 @@ impl Handler {
             _faults: faults,
             _socket: self.socket.try_clone()?,
         })
-    }
-
-    fn open(&self) -> io::Result<OwnedFd> {
-        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-        // SAFETY: the ioctl takes flags and makes a descriptor.
-        let fd = unsafe { libc::ioctl(self.device.as_raw_fd(), NEW, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: it was just made, and is nobody else's.
-        let faults = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut api = Api {
-            api: VERSION,
-            features: REMOVALS,
-            ioctls: 0,
-        };
-        // SAFETY: the structure is what this ioctl reads and writes.
-        let done = unsafe { libc::ioctl(faults.as_raw_fd(), API, &raw mut api) };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(faults)
     }
 }

@@ -1,6 +1,8 @@
 //! Memory that comes from a snapshot: its file, mapped privately, so that all who start from it share what they do not write.
 
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use hull_arch::layout;
@@ -10,14 +12,19 @@ use vm_memory::FileOffset;
 
 use super::MemoryFileError;
 use super::faults::Handler;
-use crate::memory::{MIB, MemoryError, of_file};
+use super::recording::Recording;
+use super::userfault::Page;
+use super::working_set::WorkingSet;
+use crate::memory::{MIB, MemoryError, Reserved, of_file};
 use crate::snapshot::format::v1::MemoryLabel;
 
 /// Where a restored machine's memory comes from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// Its file.
-    File(Backing),
+    /// Its file, of which this is brought in ahead.
+    File(Backing, Option<Arc<WorkingSet>>),
+    /// Its file, page by page, so that they can be noted.
+    Recorded(Recording),
     /// A process that has it.
     Process(Handler),
 }
@@ -40,20 +47,37 @@ impl Backing {
         })
     }
 
+    /// Reads a page of the file.
+    ///
+    /// # Errors
+    /// The host's answer; of a kind of its own if the file is shorter.
+    pub(super) fn read_page(&self, page: &mut Page, offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(page, offset)
+    }
+
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// A place in the file.
     pub(crate) fn at(&self, offset: u64) -> FileOffset {
         FileOffset::from_arc(self.file.clone(), offset)
     }
 }
 
-/// Maps the RAM of a machine, and says where in the file it ends.
+/// Maps the RAM of a machine, where there is a place for it that suits it, and says where in the file it ends.
 ///
 /// # Errors
 /// If the file is too short for it, or the host does not map it.
 pub(crate) fn map(
     machine: &MachineConfig,
     backing: &Backing,
+    place: Option<Reserved>,
 ) -> Result<(GuestMemory, u64), MemoryError> {
+    if let Some(place) = place {
+        return place.map(machine, |offset| backing.at(offset));
+    }
     let mut regions = Vec::new();
     let mut offset = 0;
     for (base, size) in layout::memory_regions(machine.mem_size_mib * MIB) {

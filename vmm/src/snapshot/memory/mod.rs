@@ -4,22 +4,60 @@
 //! of the same size with holes for pages that were not written. So a diff is put on the snapshot before it by copying its data, and
 //! nothing else of it, over that one's file.
 
+pub(crate) mod ahead;
 pub(crate) mod base;
 pub(crate) mod dirty;
 pub(crate) mod faults;
 pub(crate) mod label;
 mod map;
 mod pages;
+pub(crate) mod recording;
 #[cfg(test)]
 mod tests;
+mod userfault;
+pub mod working_set;
 mod write;
 
 use std::io;
 
 use rustix::io::Errno;
 
+use ahead::Ahead;
+use faults::Faults;
 pub(crate) use map::{Backing, Origin, map};
+use recording::Recorder;
 pub(crate) use write::{Chosen, Saved, Which, begin, choose, finish, write, write_pages};
+
+/// What is done about memory for as long as the machine lives.
+#[derive(Debug)]
+pub(crate) enum Filling {
+    /// Another process fills it.
+    Process { _faults: Faults },
+    /// This one does, and may record what is touched.
+    Recorded(Recorder),
+    /// What was recorded is brought in.
+    Ahead { _ahead: Ahead },
+}
+
+/// Who has the pages of memory that are not there. They are not zeros.
+#[derive(Debug, Clone)]
+pub(crate) enum Missing {
+    /// Another process.
+    WithProcess,
+    /// This one, in that file.
+    InFile(Backing),
+}
+
+impl Filling {
+    /// Who has the pages that are not there, unless the kernel does.
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        match self {
+            Self::Process { .. } => Some(Missing::WithProcess),
+            Self::Recorded(recorder) => Some(Missing::InFile(recorder.backing())),
+            Self::Ahead { .. } => None,
+        }
+    }
+}
 
 /// Why the memory's file cannot be used, or written.
 #[derive(Debug, thiserror::Error)]

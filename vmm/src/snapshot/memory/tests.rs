@@ -66,7 +66,7 @@ fn contents(memory: &GuestMemory) -> Vec<u8> {
 
 fn restored(file: &File, label: &MemoryLabel) -> GuestMemory {
     let backing = Backing::new(file.try_clone().unwrap(), label).unwrap();
-    let (memory, end) = map(&machine(), &backing).unwrap();
+    let (memory, end) = map(&machine(), &backing, None).unwrap();
     assert_eq!(end, SIZE << 20);
     memory
 }

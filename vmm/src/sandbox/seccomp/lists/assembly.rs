@@ -5,7 +5,7 @@
 
 use super::api::FIONBIO;
 use super::call::{Arg, Call, call, is, null};
-use super::{common, devices, events, lane, share, snapshot, vcpu};
+use super::{common, devices, events, lane, memory, share, snapshot, vcpu};
 
 pub(super) const CALLS: &[&[Call]] = &[
     OWN,
@@ -15,6 +15,7 @@ pub(super) const CALLS: &[&[Call]] = &[
     devices::STREAMS,
     events::OWN,
     lane::OWN,
+    memory::OWN,
     share::OWN,
     snapshot::OWN,
     vcpu::OWN,
@@ -61,7 +62,7 @@ const KVM: &[&[Arg]] = &[
     &[is(1, 0x8208_ae63)], // KVM_SET_IRQCHIP
     &[is(1, 0x4070_aea0)], // KVM_SET_PIT2
     &[is(1, 0x4030_ae7b)], // KVM_SET_CLOCK
-    // Memory that another process fills.
+    // Memory that comes when it is touched.
     &[is(1, 0xaa00)],      // USERFAULTFD_IOC_NEW
     &[is(1, 0xc018_aa3f)], // UFFDIO_API
     &[is(1, 0xc020_aa00)], // UFFDIO_REGISTER

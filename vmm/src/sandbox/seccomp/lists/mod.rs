@@ -10,6 +10,7 @@ mod devices;
 mod events;
 mod keeper;
 mod lane;
+mod memory;
 mod share;
 mod snapshot;
 mod vcpu;
@@ -31,6 +32,8 @@ pub enum Kind {
     Lane,
     /// The same of a share.
     Share,
+    /// A thread that brings in the memory of a snapshot.
+    Memory,
     /// The thread that writes snapshots.
     Snapshot,
     /// A vCPU.
@@ -39,13 +42,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Keeper,
         Self::Api,
         Self::Assembly,
         Self::Events,
         Self::Lane,
         Self::Share,
+        Self::Memory,
         Self::Snapshot,
         Self::Vcpu,
     ];
@@ -60,6 +64,7 @@ impl Kind {
             Self::Events => "the event loop's thread",
             Self::Lane => "a device's thread",
             Self::Share => "a share's thread",
+            Self::Memory => "the memory's thread",
             Self::Snapshot => "the thread of snapshots",
             Self::Vcpu => "a vCPU's thread",
         }
@@ -74,6 +79,7 @@ impl Kind {
             Self::Events => "events",
             Self::Lane => "lane",
             Self::Share => "share",
+            Self::Memory => "memory",
             Self::Snapshot => "snapshot",
             Self::Vcpu => "vcpu",
         }
@@ -88,6 +94,7 @@ impl Kind {
             Self::Events => events::CALLS,
             Self::Lane => lane::CALLS,
             Self::Share => share::CALLS,
+            Self::Memory => memory::CALLS,
             Self::Snapshot => snapshot::CALLS,
             Self::Vcpu => vcpu::CALLS,
         }

@@ -1,0 +1,11 @@
+//! How lists and objects are printed: tables, JSON, or a Go template, as Docker's `--format` has them.
+
+mod functions;
+mod list;
+mod methods;
+mod template;
+pub(crate) mod units;
+mod values;
+
+pub(crate) use list::{Columns, List, Row};
+pub(crate) use template::Template;

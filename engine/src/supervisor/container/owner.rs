@@ -1,0 +1,374 @@
+//! A container's owner, from its start to what comes after its end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{Container, Remove, Start};
+use crate::container::{Removal, State, Status};
+use crate::owner::wire::{Answer, Ask, ExecSeen, Happening, read_line};
+use crate::snapshot::SnapshotRef;
+use crate::supervisor::exec::ExecStatus;
+use crate::supervisor::link::{self, Answered};
+use crate::supervisor::networks;
+use crate::supervisor::restart::{is_due, is_due_at_boot};
+use crate::{Error, ending};
+
+/// Who has a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nobody: it is at rest.
+    Nobody,
+    /// An owner that can be told to start it, or has.
+    Owner,
+    /// An owner of whose container nothing more will come: it ends its machine, and goes.
+    Leaving,
+}
+
+impl Container {
+    /// Sees to it that it has an owner which can be asked. The turn is the caller's.
+    pub(super) async fn have_owner(self: &Arc<Self>) -> Result<(), Error> {
+        if *self.hold.borrow() == Hold::Owner {
+            return Ok(());
+        }
+        self.at_rest().await;
+        let supervisor = self.supervisor.upgrade().ok_or(Error::Interrupted)?;
+        let mut child = link::spawn(&supervisor.program, &supervisor.paths, &self.id).await?;
+        tokio::spawn(async move { child.wait().await });
+        let answered = link::ask(&self.runtime(), &Ask::Watch).await;
+        let watched = answered.map_err(|error| self.owner_error(error.to_string()))?;
+        self.hold.send_replace(Hold::Owner);
+        tokio::spawn(Arc::clone(self).watch(watched));
+        Ok(())
+    }
+
+    /// Waits until nobody has it.
+    pub(super) async fn at_rest(&self) {
+        let mut hold = self.hold.subscribe();
+        // The sender is `self`'s.
+        let _ = hold.wait_for(|hold| *hold == Hold::Nobody).await;
+    }
+
+    /// Takes note of what its state on the disk says.
+    pub(super) fn refresh(&self) {
+        if let Ok(state) = self.shelf.directory(&self.id).state() {
+            self.life.send_if_modified(|life| {
+                let is_new = life.state != state;
+                life.state = state;
+                is_new
+            });
+        }
+    }
+
+    /// Listens to its owner until that is gone.
+    async fn watch(self: Arc<Self>, mut watched: Answered) {
+        loop {
+            match read_line(&mut watched.read).await {
+                Ok(Some(Happening::Exited)) => {
+                    self.hold.send_replace(Hold::Leaving);
+                    self.exited();
+                }
+                Ok(Some(Happening::ExecExited { id, code })) => self.exec_ended(&id, code),
+                Ok(Some(Happening::Health(status))) => {
+                    self.publish(&format!("health_status: {}", status.as_str()), []);
+                }
+                // Gone, or there was too much for this connection.
+                Ok(None) | Err(_) => match link::ask(&self.runtime(), &Ask::Watch).await {
+                    Ok(again) => {
+                        if let Answer::Execs(execs) = &again.answer {
+                            self.know_execs(execs);
+                        }
+                        watched = again;
+                    }
+                    Err(_) => break,
+                },
+            }
+        }
+        self.owner_gone().await;
+    }
+
+    async fn owner_gone(self: &Arc<Self>) {
+        let directory = self.shelf.directory(&self.id);
+        let (shelf, id) = (self.shelf.clone(), self.id.clone());
+        let networks = self
+            .supervisor
+            .upgrade()
+            .filter(|_| self.config().interfaces > 0);
+        let recovered = tokio::task::spawn_blocking(move || {
+            directory.wait_released()?;
+            if let Some(supervisor) = networks {
+                networks::recover(supervisor.networks());
+            }
+            shelf.recover_one(&id)
+        });
+        let recovered = recovered
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        if let Err(error) = recovered {
+            tracing::error!(container = %self.id, %error, "a container was not put in order");
+        }
+        if self.measured.swap(false, Ordering::Relaxed) {
+            let metrics = ending::metrics(&self.shelf.directory(&self.id));
+            self.life.send_if_modified(|life| {
+                life.metrics = metrics;
+                false
+            });
+        }
+        let ran = self.life.borrow().is_running();
+        self.end_execs();
+        if ran {
+            // It was killed.
+            self.exited();
+        } else {
+            self.refresh();
+        }
+        self.hold.send_replace(Hold::Nobody);
+    }
+
+    fn exec_ended(&self, id: &str, code: u8) {
+        let supervisor = self.supervisor.upgrade();
+        let exec = supervisor.and_then(|supervisor| supervisor.exec(id).ok());
+        if let Some(exec) = exec {
+            exec.ended(code);
+        }
+    }
+
+    /// With its machine all of its execs have ended.
+    fn end_execs(&self) {
+        for id in self.execs() {
+            self.exec_ended(&id, 137);
+        }
+    }
+
+    fn know_execs(self: &Arc<Self>, execs: &[ExecSeen]) {
+        for seen in execs {
+            let known = self
+                .supervisor
+                .upgrade()
+                .and_then(|all| all.exec(&seen.id).ok());
+            let status = ExecStatus::Running { pid: seen.pid };
+            let exec = known.or_else(|| self.know_exec(seen.id.clone(), seen.spec.clone(), status));
+            if let (Some(exec), Some(code)) = (exec, seen.code) {
+                exec.ended(code);
+            }
+        }
+    }
+
+    /// Its process has ended, or its machine: tells so, and sees to what comes next.
+    fn exited(self: &Arc<Self>) {
+        let Ok(state) = self.shelf.directory(&self.id).state() else {
+            return;
+        };
+        if state.status == Status::Suspended {
+            // No end: nothing is started again, and nothing goes.
+            self.publish("suspend", []);
+            self.publish_unmounts();
+            self.tell_networks(false);
+            self.life.send_modify(|life| {
+                life.state = state;
+                life.exits += 1;
+                life.suspends += 1;
+            });
+            return;
+        }
+        let code = state.exit_code.unwrap_or(0);
+        if state.oom_killed {
+            self.publish("oom", []);
+        }
+        let ran = ran_for(&state);
+        let more = [
+            ("exitCode", code.to_string()),
+            ("execDuration", ran.as_secs().to_string()),
+        ];
+        self.publish("die", more);
+        self.publish_unmounts();
+        self.tell_networks(false);
+        let mut ends = self.ends();
+        let by_restart = ends.take_restart();
+        let policy = self.config().restart;
+        let again = !by_restart && is_due(policy, code, ends.is_stopped(), ends.restarts());
+        let wait = again.then(|| {
+            ends.note_again();
+            let token = CancellationToken::new();
+            ends.waiting = Some(token.clone());
+            (ends.back_off.next(ran), token)
+        });
+        let restarts = ends.restarts();
+        drop(ends);
+        self.life.send_modify(|life| {
+            life.state = state;
+            life.exits += 1;
+            life.restarting = again;
+            life.restarts = restarts;
+        });
+        match wait {
+            Some((wait, token)) => drop(tokio::spawn(Arc::clone(self).start_again(wait, token))),
+            None if self.config().auto_remove && !by_restart => {
+                let container = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Err(error) = container.remove(Remove::default()).await {
+                        tracing::error!(container = %container.id, %error, "a container was not removed");
+                    }
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the wait for another start; whether there was any.
+    pub(super) fn call_off_restart(&self) -> bool {
+        let waiting = self.ends().waiting.take();
+        let Some(token) = waiting else {
+            return false;
+        };
+        token.cancel();
+        self.life
+            .send_if_modified(|life| std::mem::take(&mut life.restarting))
+    }
+
+    async fn start_again(self: Arc<Self>, wait: Duration, called_off: CancellationToken) {
+        tokio::select! {
+            () = called_off.cancelled() => return,
+            () = async {
+                self.at_rest().await;
+                tokio::time::sleep(wait).await;
+            } => {}
+        }
+        let _turn = self.take_turn().await;
+        if called_off.is_cancelled() {
+            return;
+        }
+        self.ends().waiting = None;
+        let begun = self.begin(&Start::default()).await;
+        self.life
+            .send_if_modified(|life| std::mem::take(&mut life.restarting));
+        if let Err(error) = begun {
+            tracing::warn!(container = %self.id, %error, "a container was not started again");
+        }
+    }
+
+    /// Removes it, with its log and its disk.
+    ///
+    /// # Errors
+    /// It runs and force is not asked for, or a file cannot be removed.
+    pub async fn remove(self: &Arc<Self>, how: Remove) -> Result<(), Error> {
+        if how.force {
+            self.ends().note_stop(&self.shelf.directory(&self.id));
+            self.interrupt().await;
+        }
+        self.call_off_restart();
+        // Nobody starts it from here on: whoever did so now would be waited for to its end.
+        let _turn = self.take_turn().await;
+        if self.life.borrow().removed {
+            return Ok(());
+        }
+        if self.life.borrow().is_running() {
+            if !how.force {
+                return Err(Error::Running(self.name()));
+            }
+            self.end_by_force().await;
+        }
+        if *self.hold.borrow() == Hold::Owner {
+            // Somebody is attached to it and nobody started it.
+            let _ = link::ask(&self.runtime(), &Ask::Leave).await;
+        }
+        self.at_rest().await;
+        let with_volumes = how.volumes || self.config().auto_remove;
+        let container = Arc::clone(self);
+        let removed = tokio::task::spawn_blocking(move || {
+            // Noted before it is gone, so that whoever finds it gone finds them, too.
+            let doomed = match with_volumes {
+                true => container.doom_volumes()?,
+                false => Vec::new(),
+            };
+            let removed = container.shelf.remove_unowned(&container.id);
+            let removed = removed.map_err(Error::io("remove", container.path()))?;
+            Ok::<_, Error>((removed, doomed))
+        });
+        let removed = removed
+            .await
+            .unwrap_or_else(|error| Err(Error::io("remove", self.path())(io::Error::other(error))));
+        let (removed, doomed) = removed?;
+        let supervisor = self.supervisor.upgrade();
+        if removed == Removal::Owned {
+            if let Some(supervisor) = supervisor {
+                supervisor.spare(&doomed);
+            }
+            return Err(Error::Running(self.name()));
+        }
+        self.publish("destroy", []);
+        if let Some(supervisor) = supervisor {
+            supervisor.forget(&self.id);
+            supervisor.remove_doomed(doomed).await;
+        }
+        self.life.send_modify(|life| life.removed = true);
+        Ok(())
+    }
+
+    /// Takes up a container that was there before the daemon.
+    pub(in crate::supervisor) async fn adopt(self: &Arc<Self>) -> Result<(), Error> {
+        if let Ok(watched) = link::ask(&self.runtime(), &Ask::Watch).await {
+            self.hold.send_replace(Hold::Owner);
+            self.refresh();
+            self.note_told();
+            if let Answer::Execs(execs) = &watched.answer {
+                self.know_execs(execs);
+            }
+            tokio::spawn(Arc::clone(self).watch(watched));
+            return Ok(());
+        }
+        let directory = self.shelf.directory(&self.id);
+        let (shelf, id) = (self.shelf.clone(), self.id.clone());
+        let recovered = tokio::task::spawn_blocking(move || {
+            directory.wait_released()?;
+            shelf.recover_one(&id)
+        });
+        let recovered = recovered
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        recovered.map_err(Error::io("put in order", self.path()))?;
+        self.refresh();
+        let state = self.state();
+        if state.status == Status::Created {
+            self.make_volumes().await?;
+        }
+        // Nobody is left who would start the child of a fork.
+        let is_unborn = matches!(self.awaits(), Some(SnapshotRef::Fork(_)));
+        if is_unborn || (self.config().auto_remove && state.status != Status::Suspended) {
+            return self.remove(Remove::default()).await;
+        }
+        let ends = self.ends();
+        let code = state.exit_code.unwrap_or(0);
+        let due = state.status == Status::Exited
+            && is_due_at_boot(
+                self.config().restart,
+                code,
+                ends.is_stopped(),
+                ends.restarts(),
+            );
+        drop(ends);
+        if due {
+            let container = Arc::clone(self);
+            let token = CancellationToken::new();
+            self.ends().waiting = Some(token.clone());
+            self.life.send_modify(|life| life.restarting = true);
+            tokio::spawn(container.start_again(Duration::ZERO, token));
+        }
+        Ok(())
+    }
+}
+
+fn ran_for(state: &State) -> Duration {
+    let (Some(started), Some(finished)) = (state.started, state.finished) else {
+        return Duration::ZERO;
+    };
+    duration(started, finished)
+}
+
+fn duration(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
