@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::format::units::ago;
 use crate::format::units::size;
-use crate::image::prune::confirmed;
+use crate::pruning::confirmed;
 use crate::run::spinner::Spinner;
 use crate::vm::list::Format;
 

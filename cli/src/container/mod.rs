@@ -13,7 +13,7 @@ mod logs;
 mod ls;
 mod pause;
 mod port;
-mod prune;
+pub(crate) mod prune;
 mod rename;
 mod restart;
 mod rm;

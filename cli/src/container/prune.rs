@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use bollard::query_parameters::PruneContainersOptionsBuilder;
+use bollard::query_parameters::PruneContainersOptions;
 
 use crate::client::{Daemon, filters, said};
 use crate::context::Context;
-use crate::format::units;
-use crate::image::prune::confirmed;
-use crate::out;
+use crate::pruning::{Filters, bytes, confirmed, deleted, reclaimed};
 
 /// Remove all containers that do not run
 #[derive(Debug, clap::Args)]
@@ -30,16 +28,17 @@ pub(super) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let daemon = Daemon::connect(ctx).await?;
-    let which = PruneContainersOptionsBuilder::new()
-        .filters(&filters)
-        .build();
-    let pruned = daemon.docker().prune_containers(Some(which)).await;
-    let pruned = pruned.map_err(said)?;
-    let removed = pruned.containers_deleted.unwrap_or_default();
-    if !removed.is_empty() {
-        out::print(&format!("Deleted Containers:\n{}\n\n", removed.join("\n")))?;
-    }
-    let freed = u64::try_from(pruned.space_reclaimed.unwrap_or_default()).unwrap_or_default();
-    out::line(&format!("Total reclaimed space: {}", units::size(freed)))?;
+    reclaimed(prune(&daemon, filters).await?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes them, and says which; how many bytes they took.
+pub(crate) async fn prune(daemon: &Daemon, filters: Filters) -> anyhow::Result<u64> {
+    let options = PruneContainersOptions {
+        filters: Some(filters),
+    };
+    let pruned = daemon.docker().prune_containers(Some(options)).await;
+    let pruned = pruned.map_err(said)?;
+    deleted("Containers", &pruned.containers_deleted.unwrap_or_default())?;
+    Ok(bytes(pruned.space_reclaimed))
 }

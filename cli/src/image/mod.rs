@@ -8,7 +8,7 @@ mod inspect;
 mod load;
 mod ls;
 mod progress;
-pub(crate) mod prune;
+mod prune;
 mod pull;
 mod push;
 mod rm;

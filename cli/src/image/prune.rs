@@ -1,6 +1,5 @@
 //! `hull image prune`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use hull_engine::Engine;
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{rm, store};
 use crate::context::Context;
-use crate::pruning::reclaimed;
+use crate::pruning::{confirmed, reclaimed};
 
 /// Remove images that nobody needs
 #[derive(Debug, clap::Args)]
@@ -51,14 +50,4 @@ pub(super) fn run(args: &PruneArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     rm::print(&removed);
     reclaimed(freed.bytes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks the person at the terminal.
-pub(crate) fn confirmed(what: &str) -> anyhow::Result<bool> {
-    anstream::eprint!("This removes {what}. Go on? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    let answer = answer.trim().to_lowercase();
-    Ok(answer == "y" || answer == "yes")
 }

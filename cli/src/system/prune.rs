@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use bollard::models::ImageDeleteResponseItem;
-use bollard::query_parameters::{PruneContainersOptions, PruneImagesOptions};
+use bollard::query_parameters::PruneImagesOptions;
 
 use crate::client::{Daemon, filters, said};
 use crate::context::Context;
 use crate::pruning::{Filters, bytes, confirmed, deleted, reclaimed};
-use crate::{build, network, volume};
+use crate::{build, container, network, volume};
 
 /// Remove all that nobody needs: stopped containers, networks, images, and volumes if they are asked for
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Args, ctx: &Context) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let daemon = Daemon::connect(ctx).await?;
-    let mut freed = containers(&daemon, filters.clone()).await?;
+    let mut freed = container::prune::prune(&daemon, filters.clone()).await?;
     network::prune::prune(&daemon, filters.clone()).await?;
     if args.volumes {
         freed += volume::prune::prune(&daemon, filters.clone()).await?;
@@ -71,16 +71,6 @@ impl Args {
         what.push("the results of builds' steps that no image needs");
         format!("\n  - {}\n", what.join("\n  - "))
     }
-}
-
-async fn containers(daemon: &Daemon, filters: Filters) -> anyhow::Result<u64> {
-    let options = PruneContainersOptions {
-        filters: Some(filters),
-    };
-    let pruned = daemon.docker().prune_containers(Some(options)).await;
-    let pruned = pruned.map_err(said)?;
-    deleted("Containers", &pruned.containers_deleted.unwrap_or_default())?;
-    Ok(bytes(pruned.space_reclaimed))
 }
 
 async fn images(daemon: &Daemon, mut filters: Filters, all: bool) -> anyhow::Result<u64> {
