@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use regex::RegexBuilder;
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::words;
 
 /// Patterns may cost so much memory, in bytes.
 const PATTERN_LIMIT: usize = 1 << 20;
@@ -84,6 +86,15 @@ impl Filters {
                 _ => Err(invalid(name, value)),
             },
             [_, second, ..] => Err(invalid(name, second)),
+        }
+    }
+
+    /// The moment before which something was made.
+    pub(crate) fn until(&self) -> Result<Option<Timestamp>, ApiError> {
+        match self.values("until") {
+            [] => Ok(None),
+            [text] => words::moment(text).map(Some),
+            _ => Err(ApiError::invalid("more than one until filter specified")),
         }
     }
 

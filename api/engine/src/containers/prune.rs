@@ -3,8 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use hull_engine::Status;
-use hull_engine::supervisor::Remove;
-use jiff::Timestamp;
+use hull_engine::supervisor::{EventKind, Remove};
 use serde_json::json;
 
 use super::shown;
@@ -13,18 +12,13 @@ use crate::lines;
 use crate::params::Params;
 use crate::router::Shared;
 use crate::system::events;
-use crate::words;
 
 pub(crate) async fn prune(
     State(supervisor): State<Shared>,
     params: Params,
 ) -> Result<Response, ApiError> {
     let filters = params.filters(&["label", "label!", "until"])?;
-    let until: Option<Timestamp> = match filters.values("until") {
-        [] => None,
-        [text] => Some(words::moment(text)?),
-        _ => return Err(ApiError::invalid("more than one until filter specified")),
-    };
+    let until = filters.until()?;
     let (mut deleted, mut freed) = (Vec::new(), 0);
     for container in supervisor.list() {
         let labels = container.config().labels;
@@ -49,16 +43,8 @@ pub(crate) async fn prune(
             }
         }
     }
-    events::pruned(
-        &supervisor,
-        hull_engine::supervisor::EventKind::Container,
-        freed,
-    );
-    let deleted = if deleted.is_empty() {
-        json!(null)
-    } else {
-        json!(deleted)
-    };
+    events::pruned(&supervisor, EventKind::Container, freed);
+    let deleted = Some(deleted).filter(|all| !all.is_empty());
     Ok(lines::value(
         &json!({ "ContainersDeleted": deleted, "SpaceReclaimed": freed }),
     ))

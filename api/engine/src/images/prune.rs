@@ -32,11 +32,7 @@ pub(crate) async fn prune(
     let bytes = freed.bytes;
     events::pruned(&supervisor, EventKind::Image, bytes);
     let shown: Vec<Value> = removed.iter().map(remove::shown).collect();
-    let shown = if shown.is_empty() {
-        Value::Null
-    } else {
-        Value::Array(shown)
-    };
+    let shown = Some(shown).filter(|all| !all.is_empty());
     Ok(lines::value(
         &json!({ "ImagesDeleted": shown, "SpaceReclaimed": bytes }),
     ))

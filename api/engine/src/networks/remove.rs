@@ -7,7 +7,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use hull_engine::network;
 use hull_engine::supervisor::{EventKind, Supervisor};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Found, all, find};
@@ -16,7 +15,6 @@ use crate::lines;
 use crate::params::Params;
 use crate::router::Shared;
 use crate::system::events;
-use crate::words;
 
 pub(crate) async fn remove(
     State(supervisor): State<Shared>,
@@ -60,11 +58,7 @@ pub(crate) async fn prune(
     params: Params,
 ) -> Result<Response, ApiError> {
     let filters = params.filters(&["label", "label!", "until"])?;
-    let until: Option<Timestamp> = match filters.values("until") {
-        [] => None,
-        [text] => Some(words::moment(text)?),
-        _ => return Err(ApiError::invalid("more than one until filter specified")),
-    };
+    let until = filters.until()?;
     let all_of = Arc::clone(&supervisor);
     let prune = move || {
         all_of.tidy_networks();
@@ -93,10 +87,6 @@ pub(crate) async fn prune(
     };
     let deleted = blocking(prune).await?;
     events::pruned(&supervisor, EventKind::Network, 0);
-    let deleted = if deleted.is_empty() {
-        json!(null)
-    } else {
-        json!(deleted)
-    };
+    let deleted = Some(deleted).filter(|all| !all.is_empty());
     Ok(lines::value(&json!({ "NetworksDeleted": deleted })))
 }
