@@ -23,21 +23,28 @@ use crate::out;
     hull fork web --name canary               with a name"
 )]
 pub(crate) struct Args {
-    /// How many children
-    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    count: u32,
-    /// A name for the child; several get a number behind it
-    #[arg(long)]
-    name: Option<String>,
-    /// Remove the children at their ends
-    #[arg(long)]
-    rm: bool,
+    #[command(flatten)]
+    children: Children,
     /// What to print of them; json is one object, with how long the parent stood still
     #[arg(long, value_enum, default_value_t = Format::Id)]
     format: Format,
     /// Name, id, or the beginning of an id
     #[arg(value_name = "CONTAINER", add = complete::containers())]
     container: String,
+}
+
+/// What becomes of a fork.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Children {
+    /// How many children
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) count: u32,
+    /// A name for the child; several get a number behind it
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Remove the children at their ends
+    #[arg(long)]
+    pub(crate) rm: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,7 +72,8 @@ struct Child {
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::connect(ctx).await?;
     let path = format!("/hull/containers/{}/fork", escaped(&args.container));
-    let how = json!({ "count": args.count, "name": args.name, "rm": args.rm });
+    let Children { count, name, rm } = args.children;
+    let how = json!({ "count": count, "name": name, "rm": rm });
     let forked: Forked = daemon.post(&path, &how).await?;
     match args.format {
         Format::Id => {

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,9 +9,9 @@ use serde_json::{Value, json};
 use crate::client::{Daemon, escaped};
 use crate::complete;
 use crate::context::Context;
+use crate::format::table::{Format, table};
 use crate::format::units::{ago, size};
 use crate::out;
-use crate::vm::list::Format;
 
 /// Take a snapshot of a running container: its memory, processes and disk. It goes on
 #[derive(Debug, clap::Args)]
@@ -46,13 +45,13 @@ enum Command {
 
 /// List snapshots
 #[derive(Debug, clap::Args)]
-struct LsArgs {
+pub(crate) struct LsArgs {
     /// Show names only
     #[arg(short, long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// How to print them; json is one object in a line
     #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    pub(crate) format: Format,
 }
 
 /// Remove snapshots; containers that began as one go on
@@ -105,15 +104,10 @@ async fn ls(args: &LsArgs, daemon: &Daemon) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::now();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["NAME", "CONTAINER", "IMAGE", "CREATED", "SIZE"]);
+    let mut table = table(&["NAME", "CONTAINER", "IMAGE", "CREATED", "SIZE"]);
     for one in all {
         let created = format!("{} ago", ago(one.created, now));
         table.add_row([one.name, one.container, one.image, created, size(one.size)]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
     }
     out::line(&table.to_string())?;
     Ok(ExitCode::SUCCESS)

@@ -2,18 +2,16 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
 use hull_engine::template::{Listed, Templates};
 use hull_engine::{ContainerConfig, Engine, parse_cpus, parse_size};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::format::units::ago;
-use crate::format::units::size;
+use crate::format::table::{Format, table};
+use crate::format::units::{ago, size};
 use crate::pruning::confirmed;
 use crate::run::spinner::Spinner;
-use crate::vm::list::Format;
 
 /// Look after templates, which containers start as clones of
 #[derive(Debug, clap::Args)]
@@ -131,9 +129,7 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::now();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
+    let mut table = table(&[
         "TEMPLATE ID",
         "KIND",
         "IMAGE",
@@ -154,9 +150,6 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
             format!("{} ago", ago(one.used, now)),
             size(one.size),
         ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
     }
     anstream::println!("{table}");
     Ok(ExitCode::SUCCESS)

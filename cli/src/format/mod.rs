@@ -3,6 +3,7 @@
 mod functions;
 mod list;
 mod methods;
+pub(crate) mod table;
 mod template;
 pub(crate) mod units;
 mod values;

@@ -8,6 +8,7 @@ use hull_engine::plain::{MicroVms, NetSpec, NetTarget};
 use serde_json::json;
 
 use super::name;
+use crate::fork::Children;
 use crate::own;
 
 /// Fork a running microVM, with its memory and disks
@@ -23,15 +24,8 @@ use crate::own;
     hull vm fork web --name canary --net tap=tap7      with a name, at a TAP of its own"
 )]
 pub(crate) struct Args {
-    /// How many children
-    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    count: u32,
-    /// A name for the child; several get a number behind it
-    #[arg(long)]
-    name: Option<String>,
-    /// Remove the children at their ends
-    #[arg(long)]
-    rm: bool,
+    #[command(flatten)]
+    children: Children,
     /// Where the child's interfaces go, one --net for each: tap=NAME, unplugged, or user if it was that
     #[arg(long = "net", visible_alias = "network", value_name = "NET")]
     networks: Vec<NetSpec>,
@@ -60,16 +54,20 @@ fn ports(text: &str) -> Result<String, InvalidPublication> {
 
 pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let parent = name(&args.microvm)?;
+    let Children {
+        count,
+        name: wanted,
+        rm,
+    } = args.children;
     let ends = match args.networks.is_empty() {
         true => vms.nets_of_fork(&parent)?,
         false => args.networks.iter().map(|net| net.to.clone()).collect(),
     };
     // What only one can have.
     let alone = |end: &NetTarget| matches!(end, NetTarget::Tap(_) | NetTarget::Network(_));
-    if args.count > 1 && ends.iter().any(alone) {
+    if count > 1 && ends.iter().any(alone) {
         anyhow::bail!(
-            "{} children cannot share one TAP, or one address of a network: fork one after the other, each with a --net of its own",
-            args.count
+            "{count} children cannot share one TAP, or one address of a network: fork one after the other, each with a --net of its own"
         );
     }
     // Goes when its children are there, which have its files open.
@@ -79,14 +77,14 @@ pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> 
     let ends: Vec<String> = ends.iter().map(NetTarget::to_string).collect();
     let mut code = ExitCode::SUCCESS;
     let mut children = Vec::new();
-    for number in 1..=args.count {
-        let name = args.name.as_ref().map(|name| match args.count {
+    for number in 1..=count {
+        let name = wanted.as_ref().map(|name| match count {
             1 => name.clone(),
             _ => format!("{name}-{number}"),
         });
         let mut own = vec!["vm", "own", "--from", snapshot.as_str()];
         own.extend(name.iter().flat_map(|name| ["--name", name.as_str()]));
-        own.extend(args.rm.then_some("--rm"));
+        own.extend(rm.then_some("--rm"));
         own.extend(ends.iter().flat_map(|end| ["--net", end.as_str()]));
         own.extend(
             args.publish

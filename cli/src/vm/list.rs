@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-use comfy_table::{Table, presets};
 use hull_engine::plain::{Listed, MicroVms, VmStatus};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::name;
+use crate::format::table::{Format, table};
 use crate::format::units::ago;
 
 /// List microVMs
@@ -44,12 +43,6 @@ pub(crate) struct StatsArgs {
     names: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
-}
-
 pub(super) fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let mut all = vms.list()?;
     all.retain(|one| args.all || one.state.status == VmStatus::Running);
@@ -76,7 +69,7 @@ pub(super) fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
                 format!("{} ago", ago(one.record.created, now)),
             ]);
         }
-        print(&mut table);
+        anstream::println!("{table}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -125,7 +118,7 @@ pub(super) fn stats(args: &StatsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode
         ]);
     }
     if args.format == Format::Table {
-        print(&mut table);
+        anstream::println!("{table}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,18 +164,4 @@ fn status(one: &Listed, vms: &MicroVms, now: Timestamp) -> String {
             format!("Exited ({code}) {} ago", since(one.state.finished))
         }
     }
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header);
-    table
-}
-
-pub(super) fn print(table: &mut Table) {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    anstream::println!("{table}");
 }

@@ -3,7 +3,7 @@
 mod control;
 mod foreground;
 mod fork;
-pub(crate) mod list;
+mod list;
 mod output;
 mod report;
 mod snapshot;

@@ -6,10 +6,10 @@ use hull_engine::plain::{MicroVms, VmError};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::list::{Format, print, table};
 use super::name;
-use crate::format::units::ago;
-use crate::format::units::size;
+use crate::format::table::{Format, table};
+use crate::format::units::{ago, size};
+use crate::snapshot::LsArgs;
 
 /// Take a snapshot of a running microVM: its memory, and copies of the disks that it writes. It goes on
 #[derive(Debug, clap::Args)]
@@ -42,17 +42,6 @@ enum Command {
     Ls(LsArgs),
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
-}
-
-/// List snapshots
-#[derive(Debug, clap::Args)]
-struct LsArgs {
-    /// Show names only
-    #[arg(short, long)]
-    quiet: bool,
-    /// How to print them; json is one object in a line
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
 }
 
 /// Remove snapshots; microVMs that began as one go on
@@ -108,7 +97,7 @@ fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
                 size(one.size),
             ]);
         }
-        print(&mut table);
+        anstream::println!("{table}");
     }
     Ok(ExitCode::SUCCESS)
 }
