@@ -104,16 +104,7 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Prepared<'a>, Error> {
     let directory = plan.held.directory();
     let runtime = around.shelf.runtime(&plan.record.id);
-    let mut writable = directory.disk();
-    match saved.as_ref().map(|saved| &saved.disk) {
-        None | Some(SavedDisk::Empty) if plan.has_disk => {}
-        None | Some(SavedDisk::Empty) => disk::make(&around.layers, plan.layer, &writable)?,
-        Some(SavedDisk::Copy(of)) => {
-            writable = directory.next_disk();
-            disk::make_copy(of, &writable)?;
-        }
-        Some(SavedDisk::Own) => {}
-    }
+    let writable = have_disk(plan, around, saved.as_ref())?;
     let bind = |path: &Path, name| StdListener::bind(path).map_err(unbound(&runtime, name));
     let mut descriptors = Descriptors::new(bind(&sockets.vsock, VSOCK)?);
     let api = descriptors.give(API, bind(&sockets.api, API)?);
@@ -128,8 +119,11 @@ pub(crate) fn prepare<'a>(
         kept: !plan.record.config.auto_remove,
     };
     let path = directory.vmm_config();
-    let memory_mib = vm::memory_mib(plan.shape);
-    let expected = saved.as_ref().map(|_| memory_mib.to_string());
+    // So that its VMM can get ready for that before it has read what it is.
+    let expected = saved.is_some().then(|| {
+        let mib = vm::memory_mib(plan.shape);
+        ["--expect-mem".to_owned(), mib.to_string()]
+    });
     let (source, agent) = match saved {
         Some(saved) => {
             let load = vm::load(saved, disks, &mut descriptors)?;
@@ -170,12 +164,7 @@ pub(crate) fn prepare<'a>(
         plan.record.id.short(),
     ];
     let mut arguments = arguments.map(str::to_owned).to_vec();
-    // So that its VMM can get ready for that before it has read what it is.
-    arguments.extend(
-        expected
-            .into_iter()
-            .flat_map(|mib| ["--expect-mem".to_owned(), mib]),
-    );
+    arguments.extend(expected.into_iter().flatten());
     Ok(Prepared {
         launch: Launch {
             program: &around.programs.vmm,
@@ -187,6 +176,29 @@ pub(crate) fn prepare<'a>(
         },
         agent,
     })
+}
+
+/// The writable disk that the machine runs on. It is made where the container has none, and a copy where it was saved with one.
+fn have_disk(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    saved: Option<&Saved>,
+) -> Result<PathBuf, Error> {
+    let directory = plan.held.directory();
+    let own = directory.disk();
+    match saved.map(|saved| &saved.disk) {
+        None | Some(SavedDisk::Empty) if plan.has_disk => Ok(own),
+        None | Some(SavedDisk::Empty) => {
+            disk::make(&around.layers, plan.layer, &own)?;
+            Ok(own)
+        }
+        Some(SavedDisk::Copy(of)) => {
+            let next = directory.next_disk();
+            disk::make_copy(of, &next)?;
+            Ok(next)
+        }
+        Some(SavedDisk::Own) => Ok(own),
+    }
 }
 
 fn write(path: &Path, what: &impl Serialize) -> Result<(), Error> {
