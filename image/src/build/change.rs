@@ -55,13 +55,12 @@ pub(super) fn step(
     has_command: bool,
     arguments: &BTreeMap<String, String>,
 ) -> Result<(), String> {
-    let environment = environment(config);
-    let lookup = |name: &str| {
-        let mut all = environment.iter().rev();
-        let own = all.find(|(known, _)| known == name).map(|(_, value)| value);
-        own.or_else(|| arguments.get(name)).cloned()
+    let expansion = Expansion {
+        lex,
+        environment: environment(config),
+        arguments,
     };
-    let word = |text: &str| lex.word(text, &lookup);
+    let word = |text: &str| expansion.word(text);
     if instruction.keyword != Keyword::Healthcheck
         && let Some((name, _)) = instruction.flags.first()
     {
@@ -69,18 +68,8 @@ pub(super) fn step(
     }
     match (instruction.keyword, &instruction.arguments) {
         (Keyword::Env, Arguments::Pairs(pairs)) => {
-            let mut environment = environment.clone();
-            for (name, value) in pairs {
-                let (name, value) = (word(name)?, word(value.as_deref().unwrap_or_default())?);
-                match environment.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, old)) => *old = value,
-                    None => environment.push((name, value)),
-                }
-            }
-            let all = environment
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"));
-            config.insert("Env".to_owned(), all.collect());
+            let environment = expansion.environment_with(pairs)?;
+            config.insert("Env".to_owned(), environment);
         }
         (Keyword::Label, Arguments::Pairs(pairs)) => {
             for (name, value) in pairs {
@@ -102,7 +91,7 @@ pub(super) fn step(
         }
         (Keyword::Expose, Arguments::Words(words)) => {
             for words in words {
-                for port in lex.words(words, &lookup)? {
+                for port in expansion.words(words)? {
                     for port in ports(&port)? {
                         put(config, "ExposedPorts", port, json!({}));
                     }
@@ -129,13 +118,7 @@ pub(super) fn step(
             config.insert("StopSignal".to_owned(), stop_signal(&word(signal)?)?.into());
         }
         (Keyword::Onbuild, Arguments::Onbuild(later)) => {
-            let list = config.entry("OnBuild").or_insert_with(|| json!([]));
-            if !list.is_array() {
-                *list = json!([]);
-            }
-            if let Some(list) = list.as_array_mut() {
-                list.push(later.original.clone().into());
-            }
+            append(config, "OnBuild", later.original.clone().into());
         }
         (Keyword::Shell, Arguments::Exec(list)) => {
             config.insert("Shell".to_owned(), json!(list));
@@ -146,6 +129,44 @@ pub(super) fn step(
         (keyword, _) => return Err(format!("{keyword} is not a valid change command")),
     }
     Ok(())
+}
+
+/// What the words of an instruction mean.
+struct Expansion<'a> {
+    lex: Lex,
+    environment: Vec<(String, String)>,
+    arguments: &'a BTreeMap<String, String>,
+}
+
+impl Expansion<'_> {
+    fn lookup(&self, name: &str) -> Option<String> {
+        let mut all = self.environment.iter().rev();
+        let own = all.find(|(known, _)| known == name).map(|(_, value)| value);
+        own.or_else(|| self.arguments.get(name)).cloned()
+    }
+
+    fn word(&self, text: &str) -> Result<String, String> {
+        self.lex.word(text, &|name| self.lookup(name))
+    }
+
+    fn words(&self, text: &str) -> Result<Vec<String>, String> {
+        self.lex.words(text, &|name| self.lookup(name))
+    }
+
+    /// The environment with these variables, as the configuration has it. They do not see each other.
+    fn environment_with(&self, pairs: &[(String, Option<String>)]) -> Result<Value, String> {
+        let mut environment = self.environment.clone();
+        for (name, value) in pairs {
+            let name = self.word(name)?;
+            let value = self.word(value.as_deref().unwrap_or_default())?;
+            match environment.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => environment.push((name, value)),
+            }
+        }
+        let all = environment.into_iter();
+        Ok(all.map(|(name, value)| format!("{name}={value}")).collect())
+    }
 }
 
 /// The environment of a `config`, in order.
@@ -196,6 +217,16 @@ fn put(config: &mut Config, object: &str, key: String, value: Value) {
         map.insert(key, value);
     } else {
         *within = Map::from_iter([(key, value)]).into();
+    }
+}
+
+/// Appends to a list within the configuration, which is made if there is none.
+fn append(config: &mut Config, list: &str, value: Value) {
+    let within = config.entry(list).or_insert_with(|| json!([]));
+    if let Value::Array(list) = within {
+        list.push(value);
+    } else {
+        *within = json!([value]);
     }
 }
 
