@@ -1,29 +1,27 @@
 //! The behaviour of virtio-net: pairs of queues, each with a descriptor, and a control queue.
 
-use std::os::fd::{AsFd, RawFd};
+mod create;
+mod obey;
+mod traffic;
+
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use virtio_bindings::bindings::virtio_net::{
-    VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_RX,
-    VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_F_MQ, VIRTIO_NET_F_MRG_RXBUF,
-    VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP,
+    VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP,
 };
 
-use super::config::{
-    self, GUEST_OFFLOADS, MAX_PAIRS, MIN_MTU, MacAddress, NetBackend, NetConfig, has,
-};
-use super::control::{self, Command};
+use super::config::{self, MacAddress, has};
 use super::counters::Counters;
 use super::dhcp::Dhcp;
 use super::events::{Event, EventQueue};
 use super::filter::SourceFilter;
 use super::mmds::Responder;
 use super::port::Port;
-use super::receive::{Receiver, Source};
+use super::receive::Receiver;
 use super::spill::Spill;
-use super::state::{NetError, NetState};
-use super::tap::{Queue, TapError};
-use super::transmit::{Sender, Wait};
+use super::state::NetState;
+use super::transmit::Wait;
 use crate::QueueState;
 use crate::device::{
     DeviceState, DeviceType, Progress, Resources, StartError, VirtioDevice, read_space,
@@ -32,9 +30,8 @@ use crate::iov::Scatter;
 use crate::metrics::Metrics;
 use crate::rate::{RateControl, RateLimiter};
 use crate::worker::Worker;
+use traffic::either;
 
-const QUEUE_SIZE: u16 = 256;
-const CONTROL_SIZE: u16 = 64;
 /// Frames that a TAP can hold by default, twice: what is thrown away at a reset.
 const STALE_FRAMES: usize = 2000;
 
@@ -83,113 +80,6 @@ struct Settings {
 }
 
 impl Net {
-    /// A network interface whose link is up.
-    ///
-    /// # Errors
-    /// [`NetError`] if the configuration can't be, a TAP is none, or the kernel has no more descriptors.
-    pub fn new(config: &NetConfig, backend: NetBackend) -> Result<Self, NetError> {
-        let limits = Limits {
-            rx: RateLimiter::new(&config.rx_rate).map_err(NetError::Events)?,
-            tx: RateLimiter::new(&config.tx_rate).map_err(NetError::Events)?,
-        };
-        Self::with(config.mac, config.mtu, limits, backend)
-    }
-
-    /// A network interface as it was saved, on other descriptors.
-    ///
-    /// # Errors
-    /// As [`Net::new`], and if there is another number of descriptors or a saved limit can't be.
-    pub fn restore(state: &NetState, backend: NetBackend) -> Result<Self, NetError> {
-        let given = backend.ports.len();
-        if usize::from(state.pairs) != given {
-            return Err(NetError::OtherPairs {
-                saved: state.pairs,
-                given,
-            });
-        }
-        if state.active_pairs == 0 || state.active_pairs > state.pairs {
-            return Err(NetError::Active {
-                active: state.active_pairs,
-                pairs: state.pairs,
-            });
-        }
-        let limits = Limits {
-            rx: RateLimiter::restore(&state.rx_rate)?,
-            tx: RateLimiter::restore(&state.tx_rate)?,
-        };
-        let mut net = Self::with(state.mac, state.mtu, limits, backend)?;
-        net.settings = Settings {
-            mac: state.mac,
-            link_up: state.link_up,
-            announce: state.announce,
-            active_pairs: state.active_pairs,
-            offloads: state.offloads,
-            is_cut: false,
-        };
-        Ok(net)
-    }
-
-    fn with(
-        mac: MacAddress,
-        mtu: Option<u16>,
-        limits: Limits,
-        backend: NetBackend,
-    ) -> Result<Self, NetError> {
-        let ports = backend.ports;
-        let count = ports.len();
-        let Some(first) = ports.first().filter(|_| count <= MAX_PAIRS) else {
-            return Err(NetError::Pairs(count));
-        };
-        if count > 1 && ports.iter().any(Port::is_stream) {
-            return Err(NetError::StreamPairs(count));
-        }
-        if count > 1 && !ports.iter().all(Port::is_multi_queue) {
-            return Err(TapError::SingleQueue.into());
-        }
-        if let Some(mtu) = mtu.filter(|mtu| *mtu < MIN_MTU) {
-            return Err(NetError::Mtu(mtu));
-        }
-        if !mac.is_station() {
-            return Err(NetError::Mac(mac));
-        }
-        let offered = config::features(mtu.is_some(), &ports);
-        first.set_offloads(0)?;
-        let mut queue_sizes = vec![QUEUE_SIZE; count * 2];
-        queue_sizes.push(CONTROL_SIZE);
-        let mmds = match backend.mmds {
-            Some(mmds) => Some(Responder::new(mmds).map_err(NetError::Events)?),
-            None => None,
-        };
-        let mut net = Self {
-            mac,
-            mtu,
-            offered,
-            queue_sizes,
-            worker: Worker::default(),
-            negotiated: 0,
-            pairs: ports.into_iter().map(Pair::new).collect(),
-            events: EventQueue::new().map_err(NetError::Events)?,
-            settings: Settings {
-                mac,
-                link_up: true,
-                announce: false,
-                active_pairs: 1,
-                offloads: None,
-                is_cut: false,
-            },
-            rx_limit: limits.rx,
-            tx_limit: limits.tx,
-            filter: backend.filter,
-            mmds,
-            dhcp: backend.lease.map(|lease| Dhcp::new(lease, mtu)),
-            counters: Arc::default(),
-            scatter: Scatter::default(),
-            spill: Spill::new().map_err(NetError::Memory)?,
-        };
-        net.watch().map_err(NetError::Events)?;
-        Ok(net)
-    }
-
     /// What it counts, readable at any time without any lock.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -242,201 +132,8 @@ impl Net {
         }
     }
 
-    /// Puts all that is waited for into the set.
-    fn watch(&mut self) -> std::io::Result<()> {
-        self.events.add(self.rx_limit.fd(), Event::Limit)?;
-        self.events.add(self.tx_limit.fd(), Event::Limit)?;
-        if let Some(mmds) = &self.mmds {
-            self.events.add(mmds.timer(), Event::Mmds)?;
-        }
-        for (index, pair) in self.pairs.iter_mut().enumerate() {
-            // All but the first stay detached until the driver asks for them.
-            pair.attached = index == 0;
-            if pair.attached {
-                self.events.add(pair.port.as_fd(), Event::Tap(index))?;
-            } else if let Err(error) = pair.port.set_queue(Queue::Detached) {
-                tracing::warn!(%error, "a queue of a TAP can't be detached");
-            }
-        }
-        Ok(())
-    }
-
-    fn control_queue(&self) -> Option<u16> {
-        let has = |bit| has(self.negotiated, bit);
-        let pairs = if has(VIRTIO_NET_F_MQ) {
-            u16::try_from(self.pairs.len()).unwrap_or(0)
-        } else {
-            1
-        };
-        has(VIRTIO_NET_F_CTRL_VQ).then_some(pairs * 2)
-    }
-
     fn is_active(&self, pair: usize) -> bool {
         pair < usize::from(self.settings.active_pairs)
-    }
-
-    fn receive(&mut self, index: usize) -> Progress {
-        let (Some(mut running), Some(pair)) = (self.worker.running(), self.pairs.get_mut(index))
-        else {
-            return Progress::Done;
-        };
-        let mut source = Source {
-            limit: &mut self.rx_limit,
-            counters: &self.counters.rx,
-            scatter: &mut self.scatter,
-            spill: &mut self.spill,
-            link_up: self.settings.link_up,
-            mergeable: has(self.negotiated, VIRTIO_NET_F_MRG_RXBUF),
-            // Answers come through the first queue, which every driver has.
-            mmds: self.mmds.as_mut().filter(|_| index == 0),
-            dhcp: self.dhcp.as_mut().filter(|_| index == 0),
-        };
-        let queue = queue_number(index, 0);
-        let port = &mut pair.port;
-        let progress = pair.receiver.turn(&mut running, queue, port, &mut source);
-        self.notice_end(index);
-        progress
-    }
-
-    /// Pulls the cable out if nobody is at its other end any more.
-    fn notice_end(&mut self, index: usize) {
-        let is_over = self
-            .pairs
-            .get(index)
-            .is_some_and(|pair| pair.port.is_over());
-        if is_over && !self.settings.is_cut {
-            tracing::warn!("whoever was at the other end of a network interface is gone");
-            self.settings.is_cut = true;
-            self.worker.config_changed();
-        }
-    }
-
-    fn transmit(&mut self, index: usize) -> Progress {
-        let Some(pair) = self.pairs.get_mut(index) else {
-            return Progress::Done;
-        };
-        pair.port.flush();
-        let mut sender = Sender {
-            port: &mut pair.port,
-            limit: &mut self.tx_limit,
-            counters: &self.counters.tx,
-            scatter: &mut self.scatter,
-            link_up: self.settings.link_up,
-            filter: self.filter.as_ref(),
-            dhcp: self.dhcp.as_mut().map(|dhcp| (dhcp, self.settings.mac)),
-            mmds: self.mmds.as_mut(),
-            wait: None,
-        };
-        let progress = self.worker.work(queue_number(index, 1), |memory, chain| {
-            sender.serve(memory, chain)
-        });
-        pair.wait = sender.wait;
-        if pair.port.is_sending() {
-            pair.wait = Some(Wait::Tap);
-        }
-        if pair.wait == Some(Wait::Tap)
-            && let Err(error) = self.events.ask_again(pair.port.as_fd(), Event::Tap(index))
-        {
-            tracing::warn!(%error, "a full TAP can't be waited for");
-        }
-        self.notice_end(index);
-        let answered = self.answer();
-        either(progress, answered)
-    }
-
-    /// Hands what the metadata service and DHCP have to say to the guest.
-    fn answer(&mut self) -> Progress {
-        let says = |mmds: &Responder| mmds.front().is_some();
-        let tells = |dhcp: &Dhcp| dhcp.front().is_some();
-        if self.mmds.as_ref().is_some_and(says) || self.dhcp.as_ref().is_some_and(tells) {
-            return self.receive(0);
-        }
-        Progress::Done
-    }
-
-    fn obey_commands(&mut self, queue: u16) -> Progress {
-        let mut worker = std::mem::take(&mut self.worker);
-        let progress = worker.work(queue, |memory, chain| {
-            control::serve(memory, chain, |command| self.obey(command))
-        });
-        self.worker = worker;
-        progress
-    }
-
-    /// Does what the driver asks for, if it may; whether it is done.
-    fn obey(&mut self, command: Command) -> bool {
-        let took = |bit| has(self.negotiated, bit);
-        match command {
-            // All frames that come are handed over, whatever is wanted: filtering is best-effort (section 5.1.6.5.2).
-            Command::ReceiveMode | Command::ReceiveTable => took(VIRTIO_NET_F_CTRL_RX),
-            Command::SetMac(mac) => {
-                let may = self.filter.as_ref().is_none_or(|filter| filter.mac == mac);
-                let done = took(VIRTIO_NET_F_CTRL_MAC_ADDR) && may;
-                if done {
-                    self.settings.mac = mac;
-                }
-                done
-            }
-            Command::AckAnnounce => {
-                self.settings.announce = false;
-                took(VIRTIO_NET_F_GUEST_ANNOUNCE)
-            }
-            Command::SetPairs(count) => {
-                let may = (1..=self.pairs.len()).contains(&usize::from(count));
-                took(VIRTIO_NET_F_MQ) && may && self.set_active_pairs(count)
-            }
-            Command::SetOffloads(offloads) => {
-                let negotiated = self.negotiated & GUEST_OFFLOADS;
-                took(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
-                    && offloads & !negotiated == 0
-                    && self.set_offloads(Some(offloads))
-            }
-        }
-    }
-
-    /// Takes part in the TAP's traffic with so many queues; whether all went well.
-    fn set_active_pairs(&mut self, count: u16) -> bool {
-        let mut good = true;
-        for (index, pair) in self.pairs.iter_mut().enumerate().skip(1) {
-            let wanted = index < usize::from(count);
-            if wanted == pair.attached {
-                continue;
-            }
-            let done = if wanted {
-                let port = &pair.port;
-                let watch = || self.events.add(port.as_fd(), Event::Tap(index));
-                let attached = port.set_queue(Queue::Attached).map_err(|e| e.to_string());
-                attached.and_then(|()| watch().map_err(|e| e.to_string()))
-            } else {
-                // A descriptor without an interface would always be ready, with an error.
-                let removed = self.events.remove(&pair.port).map_err(|e| e.to_string());
-                let detached = pair.port.set_queue(Queue::Detached);
-                removed.and(detached.map_err(|e| e.to_string()))
-            };
-            pair.attached = wanted;
-            if let Err(error) = done {
-                tracing::warn!(error, "a TAP does not take another number of queues");
-                good = false;
-            }
-        }
-        self.settings.active_pairs = count;
-        good
-    }
-
-    /// Tells the TAP what the guest takes unfinished; whether it listened. None is what the driver negotiated.
-    fn set_offloads(&mut self, offloads: Option<u64>) -> bool {
-        self.settings.offloads = offloads;
-        let offloads = offloads.unwrap_or(self.negotiated) & GUEST_OFFLOADS;
-        let Some(Err(error)) = self
-            .pairs
-            .first()
-            .map(|pair| pair.port.set_offloads(offloads))
-        else {
-            return true;
-        };
-        // It may be gone; the guest then is without a network, and nothing worse.
-        tracing::warn!(%error, "a TAP does not take the guest's offloads");
-        false
     }
 
     fn status(&self) -> u16 {
@@ -588,29 +285,4 @@ impl VirtioDevice for Net {
             tx_rate: self.tx_limit.save(),
         })
     }
-}
-
-struct Limits {
-    rx: RateLimiter,
-    tx: RateLimiter,
-}
-
-impl Pair {
-    fn new(port: Port) -> Self {
-        Self {
-            port,
-            attached: false,
-            receiver: Receiver::default(),
-            wait: None,
-        }
-    }
-}
-
-/// The queue of a pair: 0 to the guest, 1 from it.
-fn queue_number(pair: usize, way: u16) -> u16 {
-    u16::try_from(pair * 2).unwrap_or(u16::MAX - 1) + way
-}
-
-fn either(a: Progress, b: Progress) -> Progress {
-    if a == Progress::More { a } else { b }
 }
