@@ -11,7 +11,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::Container;
-use super::owner::Hold;
 use crate::Error;
 use crate::attachment::{self, OutputReader};
 use crate::container::Status;
@@ -212,15 +211,5 @@ impl Container {
         if !matches!(read_line(&mut visit.read).await, Ok(Some(Answer::Done))) {
             self.owner_leaves();
         }
-    }
-
-    fn owner_leaves(&self) {
-        self.hold.send_if_modified(|hold| {
-            let leaves = *hold == Hold::Owner;
-            if leaves {
-                *hold = Hold::Leaving;
-            }
-            leaves
-        });
     }
 }

@@ -29,6 +29,19 @@ pub(super) enum Hold {
     Leaving,
 }
 
+impl Hold {
+    /// An owner leaves; false if it has gone already, or nobody had it.
+    ///
+    /// Who hears of the end from the owner may be later than who sees that the owner is gone, and is not to wait for that again.
+    fn leave(&mut self) -> bool {
+        let leaves = *self == Self::Owner;
+        if leaves {
+            *self = Self::Leaving;
+        }
+        leaves
+    }
+}
+
 impl Container {
     /// Sees to it that it has an owner which can be asked. The turn is the caller's.
     pub(super) async fn have_owner(self: &Arc<Self>) -> Result<(), Error> {
@@ -44,6 +57,11 @@ impl Container {
         self.hold.send_replace(Hold::Owner);
         tokio::spawn(Arc::clone(self).watch(watched));
         Ok(())
+    }
+
+    /// Takes note that its owner has said its last word.
+    pub(super) fn owner_leaves(&self) {
+        self.hold.send_if_modified(Hold::leave);
     }
 
     /// Waits until nobody has it.
@@ -371,4 +389,19 @@ fn ran_for(state: &State) -> Duration {
 
 fn duration(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hold;
+
+    #[test]
+    fn an_owner_that_has_gone_leaves_no_more() {
+        let mut hold = Hold::Owner;
+        assert!(hold.leave());
+        assert_eq!(hold, Hold::Leaving);
+        hold = Hold::Nobody;
+        assert!(!hold.leave());
+        assert_eq!(hold, Hold::Nobody);
+    }
 }

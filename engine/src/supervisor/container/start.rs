@@ -144,7 +144,7 @@ impl Container {
                 Ok(Started { from, steps })
             }
             Ok(Answer::Failed(failed)) => {
-                self.hold.send_replace(Hold::Leaving);
+                self.owner_leaves();
                 self.at_rest().await;
                 self.refresh();
                 Err(Error::Start {
