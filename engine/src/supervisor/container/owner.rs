@@ -9,10 +9,9 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Remove, Start};
-use crate::container::{Removal, State, Status};
-use crate::owner::wire::{Answer, Ask, ExecSeen, Happening, read_line};
+use crate::container::{State, Status};
+use crate::owner::wire::{Answer, Ask, Happening, read_line};
 use crate::snapshot::SnapshotRef;
-use crate::supervisor::exec::ExecStatus;
 use crate::supervisor::link::{self, Answered};
 use crate::supervisor::networks;
 use crate::supervisor::restart::{is_due, is_due_at_boot};
@@ -147,35 +146,6 @@ impl Container {
         self.hold.send_replace(Hold::Nobody);
     }
 
-    fn exec_ended(&self, id: &str, code: u8) {
-        let supervisor = self.supervisor.upgrade();
-        let exec = supervisor.and_then(|supervisor| supervisor.exec(id).ok());
-        if let Some(exec) = exec {
-            exec.ended(code);
-        }
-    }
-
-    /// With its machine all of its execs have ended.
-    fn end_execs(&self) {
-        for id in self.execs() {
-            self.exec_ended(&id, 137);
-        }
-    }
-
-    fn know_execs(self: &Arc<Self>, execs: &[ExecSeen]) {
-        for seen in execs {
-            let known = self
-                .supervisor
-                .upgrade()
-                .and_then(|all| all.exec(&seen.id).ok());
-            let status = ExecStatus::Running { pid: seen.pid };
-            let exec = known.or_else(|| self.know_exec(seen.id.clone(), seen.spec.clone(), status));
-            if let (Some(exec), Some(code)) = (exec, seen.code) {
-                exec.ended(code);
-            }
-        }
-    }
-
     /// Its process has ended, or its machine: tells so, and sees to what comes next.
     fn exited(self: &Arc<Self>) {
         let Ok(state) = self.shelf.directory(&self.id).state() else {
@@ -267,64 +237,6 @@ impl Container {
         if let Err(error) = begun {
             tracing::warn!(container = %self.id, %error, "a container was not started again");
         }
-    }
-
-    /// Removes it, with its log and its disk.
-    ///
-    /// # Errors
-    /// It runs and force is not asked for, or a file cannot be removed.
-    pub async fn remove(self: &Arc<Self>, how: Remove) -> Result<(), Error> {
-        if how.force {
-            self.ends().note_stop(&self.shelf.directory(&self.id));
-            self.interrupt().await;
-        }
-        self.call_off_restart();
-        // Nobody starts it from here on: whoever did so now would be waited for to its end.
-        let _turn = self.take_turn().await;
-        if self.life.borrow().removed {
-            return Ok(());
-        }
-        if self.life.borrow().is_running() {
-            if !how.force {
-                return Err(Error::Running(self.name()));
-            }
-            self.end_by_force().await;
-        }
-        if *self.hold.borrow() == Hold::Owner {
-            // Somebody is attached to it and nobody started it.
-            let _ = link::ask(&self.runtime(), &Ask::Leave).await;
-        }
-        self.at_rest().await;
-        let with_volumes = how.volumes || self.config().auto_remove;
-        let container = Arc::clone(self);
-        let removed = tokio::task::spawn_blocking(move || {
-            // Noted before it is gone, so that whoever finds it gone finds them, too.
-            let doomed = match with_volumes {
-                true => container.doom_volumes()?,
-                false => Vec::new(),
-            };
-            let removed = container.shelf.remove_unowned(&container.id);
-            let removed = removed.map_err(Error::io("remove", container.path()))?;
-            Ok::<_, Error>((removed, doomed))
-        });
-        let removed = removed
-            .await
-            .unwrap_or_else(|error| Err(Error::io("remove", self.path())(io::Error::other(error))));
-        let (removed, doomed) = removed?;
-        let supervisor = self.supervisor.upgrade();
-        if removed == Removal::Owned {
-            if let Some(supervisor) = supervisor {
-                supervisor.spare(&doomed);
-            }
-            return Err(Error::Running(self.name()));
-        }
-        self.publish("destroy", []);
-        if let Some(supervisor) = supervisor {
-            supervisor.forget(&self.id);
-            supervisor.remove_doomed(doomed).await;
-        }
-        self.life.send_modify(|life| life.removed = true);
-        Ok(())
     }
 
     /// Takes up a container that was there before the daemon.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use serde_json::{Map, Value};
 
 use super::Container;
-use crate::container::{ContainerConfig, Record, RestartPolicy};
+use crate::container::{ContainerConfig, Record, RestartPolicy, check_name};
 use crate::engine::Engine;
 use crate::errand::{Resources, What};
 use crate::{Error, suspended};
@@ -98,6 +98,48 @@ impl Container {
         update.apply_to(&mut known);
         drop(known);
         self.publish("update", []);
+        Ok(())
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// The name is another's, or none.
+    pub async fn rename(&self, name: &str) -> Result<(), Error> {
+        let name = name.strip_prefix('/').unwrap_or(name).to_owned();
+        check_name(&name)?;
+        let (shelf, id, to) = (self.shelf.clone(), self.id.clone(), name.clone());
+        let renamed = tokio::task::spawn_blocking(move || shelf.rename(&id, &to)).await;
+        let renamed = renamed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let renamed = renamed.map_err(|error| match error.kind() {
+            // Somebody removes it at this moment.
+            std::io::ErrorKind::NotFound => Error::NotFound(self.id.to_string()),
+            _ => Error::io("rename", self.path())(error),
+        })?;
+        let record = renamed.map_err(|taken| Error::NameTaken { name, by: taken.0 })?;
+        let old = {
+            let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut known.name, record.name)
+        };
+        self.publish("rename", [("oldName", format!("/{old}"))]);
+        // Others in its networks find it by its name.
+        if !self.networks().is_empty()
+            && let Err(error) = self.rewire().await
+        {
+            tracing::warn!(container = %self.id, %error, "a container is not found by its new name");
+        }
+        Ok(())
+    }
+
+    /// Lets one stay that was to be removed at its end.
+    pub(in crate::supervisor) async fn outlive_its_end(&self) -> Result<(), Error> {
+        let (shelf, id) = (self.shelf.clone(), self.id.clone());
+        let change = move || shelf.change(&id, |record| record.config.auto_remove = false);
+        let changed = tokio::task::spawn_blocking(change).await;
+        let changed = changed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        changed.map_err(Error::io("write", self.path()))?;
+        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
+        known.config.auto_remove = false;
         Ok(())
     }
 }
