@@ -131,17 +131,19 @@ async fn pass_input(
 }
 
 impl Output {
-    /// What there is to read; nothing at the end.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let data = ready!(Pin::new(&mut self.read).poll_fill_buf(cx))?;
-        if data.is_empty()
-            && let Some(gate) = &mut self.gate
-        {
-            ready!(gate.as_mut().poll(cx));
-            self.gate = None;
+    /// What there is to read; nothing at the end, which comes after the gate, however the connection ends: an owner that is through
+    /// resets it where input came that it did not read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<&[u8]> {
+        let Some(gate) = &mut self.gate else {
+            return Poll::Ready(&[]);
+        };
+        let filled = ready!(Pin::new(&mut self.read).poll_fill_buf(cx));
+        if filled.is_ok_and(|data| !data.is_empty()) {
+            return Poll::Ready(self.read.buffer());
         }
-        // What was filled is given again.
-        Pin::new(&mut self.read).poll_fill_buf(cx)
+        ready!(gate.as_mut().poll(cx));
+        self.gate = None;
+        Poll::Ready(&[])
     }
 
     fn consume(&mut self, count: usize) {
@@ -155,7 +157,7 @@ impl AsyncRead for Output {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let data = ready!(self.poll_fill(cx))?;
+        let data = ready!(self.poll_fill(cx));
         let count = data.len().min(buffer.remaining());
         buffer.put_slice(data.get(..count).unwrap_or_default());
         self.consume(count);
@@ -178,7 +180,7 @@ impl AsyncRead for Unframed {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         while this.left == 0 {
-            let data = ready!(this.output.poll_fill(cx))?;
+            let data = ready!(this.output.poll_fill(cx));
             if data.is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -193,7 +195,7 @@ impl AsyncRead for Unframed {
                 this.header.clear();
             }
         }
-        let data = ready!(this.output.poll_fill(cx))?;
+        let data = ready!(this.output.poll_fill(cx));
         let count = data.len().min(buffer.remaining()).min(this.left);
         buffer.put_slice(data.get(..count).unwrap_or_default());
         this.output.consume(count);
@@ -201,3 +203,6 @@ impl AsyncRead for Unframed {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;
