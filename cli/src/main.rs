@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     clap_complete::CompleteEnv::with_factory(Cli::command)
         .var(complete::ASKED)
         .complete();
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return misspelt(&error),
     };
@@ -147,6 +147,21 @@ fn main() -> ExitCode {
     // A thread may be blocked reading the terminal; it must not hold up the exit.
     runtime.shutdown_background();
     code
+}
+
+/// The command line. A container's owner, of which each has one, does not put together all that people may type before it reads its own.
+fn parse() -> Result<Cli, clap::Error> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == own::NAME)
+        && let Ok(args) = own::Args::try_parse_from(std::env::args_os().skip(1))
+    {
+        let command = Command::Own(args);
+        return Ok(Cli {
+            _version: None,
+            command,
+        });
+    }
+    Cli::try_parse()
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

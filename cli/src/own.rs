@@ -11,8 +11,11 @@ use tokio::process::Command;
 
 use crate::context::Context;
 
+/// As which this is called.
+pub(crate) const NAME: &str = "own";
+
 /// Own a container of the daemon's until it ends: it is started when the daemon says so
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Parser)]
 pub(crate) struct Args {
     /// Which one
     #[arg(long, value_name = "ID")]
