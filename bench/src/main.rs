@@ -7,16 +7,22 @@
 mod api;
 mod boots;
 mod contestants;
+mod crowd;
+mod daemon;
 mod density;
+mod docker;
 mod guests;
+mod http;
 mod images;
 mod loads;
 mod measure;
 mod memory;
 mod network;
 mod queues;
+mod relay;
 mod report;
 mod runs;
+mod split;
 
 use clap::{Parser, ValueEnum};
 
@@ -82,6 +88,8 @@ fn main() -> anyhow::Result<()> {
     if report.wants("hull run") {
         runs::measure(&contestants.hull, rounds, &mut report)?;
     }
+    docker::measure(&contestants.hull, rounds, &mut report)?;
+    crowd::measure(&contestants.hull, rounds, &mut report)?;
     if report.wants("density") {
         density::measure(&contestants.hull, &cli.density, &mut report)?;
     }

@@ -229,6 +229,32 @@ fn process_memory(pid: u32, guest_memory: u64) -> Result<u64> {
     Ok(total)
 }
 
+/// The proportional set size of one process alone, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pss {
+    pub(crate) all: u64,
+    /// What no file has.
+    pub(crate) anonymous: u64,
+}
+
+impl Pss {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        Self::parse(&rollup).context("smaps_rollup has other fields")
+    }
+
+    fn parse(rollup: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Some(Self {
+            all: field("Pss:")?,
+            anonymous: field("Pss_Anon:")?,
+        })
+    }
+}
+
 /// Whether `stream` contains `marker`; reads no further than that.
 pub(crate) fn contains(stream: impl Read, marker: &str) -> Result<bool> {
     let mut stream = BufReader::with_capacity(4096, stream);
@@ -273,7 +299,7 @@ fn reap(child: &Child) -> Result<(Duration, Duration, ExitStatus)> {
 
 #[cfg(test)]
 mod tests {
-    use super::times;
+    use super::{Pss, times};
 
     #[test]
     fn a_thread_has_the_times_of_its_line_and_a_vcpu_none() {
@@ -283,5 +309,13 @@ mod tests {
         assert_eq!(times(&line("vcpu0")), Some((0.0, 0.0)));
         assert_eq!(times(&line("CPU 0/KVM")), Some((0.0, 0.0)));
         assert_eq!(times("nothing"), None);
+    }
+    #[test]
+    fn a_rollup_has_the_sum_and_what_no_file_has() {
+        let rollup =
+            "5-7 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nPss: 7 kB\nPss_Dirty: 4 kB\nPss_Anon:  3 kB\n";
+        let pss = Pss::parse(rollup).unwrap();
+        assert_eq!((pss.all, pss.anonymous), (7, 3));
+        assert_eq!(Pss::parse("Rss: 9 kB\n"), None);
     }
 }

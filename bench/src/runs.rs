@@ -1,68 +1,21 @@
 //! `hull run`: from the command to the first byte of the program, and where that time goes.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::contestants::Hull;
+use crate::daemon::Daemon;
 use crate::measure::{Process, contains};
 use crate::report::Report;
 
-/// How long the daemon may take until it listens.
-const LISTENING: Duration = Duration::from_secs(30);
-
-/// A daemon for as long as it is measured with.
-struct Daemon(Child);
-
-impl Daemon {
-    /// Starts it, and waits until it listens at this socket.
-    fn start(mut command: Command, socket: &Path) -> Result<Self> {
-        let streams = command.stdin(Stdio::null()).stdout(Stdio::null());
-        let daemon = Self(streams.stderr(Stdio::null()).spawn()?);
-        let deadline = Instant::now() + LISTENING;
-        while UnixStream::connect(socket).is_err() {
-            ensure!(Instant::now() < deadline, "hull daemon does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(daemon)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result<()> {
-    let home = tempfile::Builder::new().prefix("hull-bench-").tempdir()?;
-    let command = |args: &[&str]| {
-        let mut command = Command::new(&hull.hull);
-        command
-            .args(args)
-            .env("HULL_NETWORK", "none")
-            .env("HULL_ROOT", home.path().join("root"));
-        command.env("HULL_RUN", home.path().join("run"));
-        command
-    };
-    let image = hull.images.join("busybox");
-    let loaded = command(&["image", "load", "--quiet", "-i"])
-        .arg(image)
-        .status()?;
-    if !loaded.success() {
-        bail!("hull image load failed: {loaded}");
-    }
-
     // A container's daemon is there before it, as a rule.
-    let _daemon = Daemon::start(command(&["daemon"]), &home.path().join("run/hull.sock"))?;
-    let timing = home.path().join("timing.json");
+    let daemon = Daemon::start(hull, "busybox")?;
+    let timing = daemon.home().join("timing.json");
     let file = timing.to_string_lossy().into_owned();
     let (mut first_byte, mut end) = (Vec::new(), Vec::new());
     let mut steps: Vec<(String, Vec<f64>)> = Vec::new();
@@ -77,7 +30,7 @@ pub(crate) fn measure(hull: &Hull, rounds: usize, report: &mut Report) -> Result
             "echo",
             "first",
         ];
-        let mut process = Process::start(command(&args).stdout(Stdio::piped()))?;
+        let mut process = Process::start(daemon.hull(&args).stdout(Stdio::piped()))?;
         let stdout = process.child.stdout.take().context("no standard output")?;
         if !contains(stdout, "first")? {
             bail!("hull run printed nothing: {}", process.child.wait()?);
