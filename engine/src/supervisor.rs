@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use hull_image::Store;
 use rustix::fs::{FlockOperation, flock};
@@ -34,7 +34,7 @@ use crate::{Error, Paths, engine};
 
 pub use crate::owner::{Attach, ExecSpec};
 pub use build::{Build, BuildError, BuildOptions, Report};
-pub use container::{Container, Fork, Forked, Guest, Remove, Start, Started, Stop, Update};
+pub use container::{Client, Container, Fork, Forked, Guest, Remove, Start, Started, Stop, Update};
 pub use events::{Event, EventKind, Events};
 pub use exec::{Exec, ExecStatus};
 pub use life::{WaitCondition, Waited};
@@ -171,16 +171,15 @@ impl Supervisor {
     /// There is none, or more than one.
     pub fn find(&self, text: &str) -> Result<Arc<Container>, Error> {
         let name = text.strip_prefix('/').unwrap_or(text);
-        let all = self.list();
-        if let Some(found) = all.iter().find(|one| one.id().as_str() == name) {
-            return Ok(Arc::clone(found));
-        }
-        if let Some(found) = all.iter().find(|one| one.name() == name) {
+        let all = self.known();
+        let by_id = ContainerId::try_from(name.to_owned()).ok();
+        let by_id = by_id.and_then(|id| all.get(&id));
+        if let Some(found) = by_id.or_else(|| all.values().find(|one| one.has_name(name))) {
             return Ok(Arc::clone(found));
         }
         let begins =
             |one: &&Arc<Container>| !name.is_empty() && one.id().as_str().starts_with(name);
-        let mut begun = all.iter().filter(begins);
+        let mut begun = all.values().filter(begins);
         match (begun.next(), begun.next()) {
             (Some(found), None) => Ok(Arc::clone(found)),
             (None, _) => Err(Error::NotFound(text.to_owned())),
@@ -191,14 +190,14 @@ impl Supervisor {
     /// All of them, the youngest first.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Container>> {
-        let containers = self
-            .containers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = containers.values().cloned().collect();
-        drop(containers);
-        all.sort_by_cached_key(|one| std::cmp::Reverse((one.state().created, one.id().clone())));
+        let mut all: Vec<_> = self.known().values().cloned().collect();
+        all.sort_by_cached_key(|one| std::cmp::Reverse((one.created(), one.id().clone())));
         all
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, HashMap<ContainerId, Arc<Container>>> {
+        let containers = self.containers.read();
+        containers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A process that was, or will be, run in a container.

@@ -15,6 +15,7 @@ mod streams;
 mod update;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -45,7 +46,7 @@ pub struct Container {
     id: ContainerId,
     supervisor: Weak<Supervisor>,
     shelf: Shelf,
-    record: RwLock<Record>,
+    record: RwLock<Arc<Record>>,
     life: watch::Sender<Life>,
     /// Whether there is an owner.
     hold: watch::Sender<Hold>,
@@ -64,6 +65,18 @@ pub struct Container {
     measured: AtomicBool,
 }
 
+/// What whoever asked for a container wanted to be told again.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Record>);
+
+impl Deref for Client {
+    type Target = serde_json::Value;
+
+    fn deref(&self) -> &serde_json::Value {
+        &self.0.client
+    }
+}
+
 impl Container {
     pub(super) fn new(supervisor: &Arc<Supervisor>, record: Record, state: State) -> Arc<Self> {
         let ends = Ends::read(&supervisor.shelf.directory(&record.id));
@@ -80,7 +93,7 @@ impl Container {
             id: record.id.clone(),
             supervisor: Arc::downgrade(supervisor),
             shelf: supervisor.shelf.clone(),
-            record: RwLock::new(record),
+            record: RwLock::new(Arc::new(record)),
             life: watch::Sender::new(life),
             hold: watch::Sender::new(Hold::Nobody),
             turn: Arc::default(),
@@ -102,31 +115,42 @@ impl Container {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> String {
-        self.record().name
+        self.record().name.clone()
+    }
+
+    /// Whether this is its name.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.record().name == name
     }
 
     /// Its image's id.
     #[must_use]
     pub fn image_id(&self) -> String {
-        self.record().image_id
+        self.record().image_id.clone()
     }
 
     /// What was asked for.
     #[must_use]
     pub fn config(&self) -> ContainerConfig {
-        self.record().config
+        self.record().config.clone()
     }
 
     /// What runs in it: its program and arguments, as merged with the image's.
     #[must_use]
     pub fn command(&self) -> Vec<String> {
-        self.record().command
+        self.record().command.clone()
     }
 
     /// What whoever asked for it wanted to be told again.
     #[must_use]
-    pub fn client(&self) -> serde_json::Value {
-        self.record().client
+    pub fn client(&self) -> Client {
+        Client(self.record())
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        self.life.borrow().state.created
     }
 
     /// What it does.
@@ -185,9 +209,15 @@ impl Container {
         self.publish(action, []);
     }
 
-    fn record(&self) -> Record {
+    fn record(&self) -> Arc<Record> {
         let record = self.record.read();
-        record.unwrap_or_else(PoisonError::into_inner).clone()
+        Arc::clone(&record.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is known of its record.
+    fn note<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut known))
     }
 
     pub(super) fn supervisor(&self) -> Option<Arc<Supervisor>> {
@@ -208,9 +238,9 @@ impl Container {
             return;
         };
         let record = self.record();
-        let mut attributes: BTreeMap<String, String> = record.config.labels;
-        attributes.insert("image".to_owned(), record.config.image);
-        attributes.insert("name".to_owned(), record.name);
+        let mut attributes: BTreeMap<String, String> = record.config.labels.clone();
+        attributes.insert("image".to_owned(), record.config.image.clone());
+        attributes.insert("name".to_owned(), record.name.clone());
         for (name, value) in more {
             attributes.insert(name.to_owned(), value);
         }

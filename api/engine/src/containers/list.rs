@@ -201,23 +201,22 @@ impl Wanted {
                 .map(|(key, _)| key.clone())
                 .collect()
         };
-        let any = |name: &str, values: &[&str]| {
-            !filters.has(name) || values.iter().any(|value| filters.exact(name, value))
+        let in_networks = || {
+            if !filters.has("network") {
+                return true;
+            }
+            let networks = shown::networks(container);
+            let networks = networks.as_object().into_iter().flatten();
+            let mut named = networks
+                .flat_map(|(name, place)| [Some(name.as_str()), place["NetworkID"].as_str()]);
+            named.any(|name| name.is_some_and(|name| filters.exact("network", name)))
         };
-        let networks = shown::networks(container);
-        let networks: Vec<&str> = networks
-            .as_object()
-            .into_iter()
-            .flatten()
-            .flat_map(|(name, place)| [Some(name.as_str()), place["NetworkID"].as_str()])
-            .flatten()
-            .collect();
         let published = || {
             let ports = shown::ports(container).into_iter();
             let public = |port: shown::Port| Some(format!("{}/{}", port.public?.1, port.protocol));
             ports.filter_map(public).collect::<Vec<_>>()
         };
-        any("network", &networks)
+        in_networks()
             && ports(filters.values("expose"), &keys("/ExposedPorts"))
             && (!filters.has("publish") || ports(filters.values("publish"), &published()))
     }

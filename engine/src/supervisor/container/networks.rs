@@ -145,9 +145,10 @@ impl Container {
         let changed = tokio::task::spawn_blocking(change).await;
         let changed = changed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         let config = changed.map_err(Error::io("write", self.path()))?.config;
-        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
-        known.config.networks = config.networks;
-        known.config.interfaces = config.interfaces;
+        self.note(|known| {
+            known.config.networks = config.networks;
+            known.config.interfaces = config.interfaces;
+        });
         Ok(())
     }
 

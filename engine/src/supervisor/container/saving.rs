@@ -204,7 +204,7 @@ impl Container {
 
     /// Which snapshot it goes on from when it is started; nothing once it has come up.
     pub(in crate::supervisor) fn awaits(&self) -> Option<SnapshotRef> {
-        let from = self.record().from?;
+        let from = self.record().from.clone()?;
         (!self.shelf.directory(&self.id).disk().exists()).then_some(from)
     }
 

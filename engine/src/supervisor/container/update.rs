@@ -1,6 +1,6 @@
 //! What can be changed of a container that is there.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -94,9 +94,7 @@ impl Container {
         let changed = changed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         changed.map_err(Error::io("write", self.path()))?;
         // Only this: it may be getting another name meanwhile.
-        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
-        update.apply_to(&mut known);
-        drop(known);
+        self.note(|known| update.apply_to(known));
         self.publish("update", []);
         Ok(())
     }
@@ -117,10 +115,7 @@ impl Container {
             _ => Error::io("rename", self.path())(error),
         })?;
         let record = renamed.map_err(|taken| Error::NameTaken { name, by: taken.0 })?;
-        let old = {
-            let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut known.name, record.name)
-        };
+        let old = self.note(|known| std::mem::replace(&mut known.name, record.name));
         self.publish("rename", [("oldName", format!("/{old}"))]);
         // Others in its networks find it by its name.
         if !self.networks().is_empty()
@@ -138,8 +133,7 @@ impl Container {
         let changed = tokio::task::spawn_blocking(change).await;
         let changed = changed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         changed.map_err(Error::io("write", self.path()))?;
-        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
-        known.config.auto_remove = false;
+        self.note(|known| known.config.auto_remove = false);
         Ok(())
     }
 }
