@@ -270,7 +270,7 @@ impl Session {
         self.end.shutdown();
         while !self.end.outgoing().is_empty() {
             self.stream.writable().await.map_err(SessionError::Lost)?;
-            self.write()?;
+            send(&self.stream, &mut self.end)?;
         }
         // The connection must stay until the machine is off: closing it asks for that, too, but
         // could overtake the request.
@@ -292,11 +292,11 @@ impl Session {
         tokio::select! {
             ready = self.stream.readable() => {
                 ready.map_err(SessionError::Lost)?;
-                self.read()?;
+                receive(&self.stream, &mut self.end, &mut self.buffer)?;
             }
             ready = self.stream.writable(), if sends => {
                 ready.map_err(SessionError::Lost)?;
-                self.write()?;
+                send(&self.stream, &mut self.end)?;
             }
             Some(request) = self.requests.recv() => match request {
                 Request::Signal(signal) => self.end.signal(signal),
@@ -342,30 +342,6 @@ impl Session {
         if !self.input.is_empty() {
             let taken = self.end.stdin(&self.input);
             self.input.drain(..taken);
-        }
-    }
-
-    fn read(&mut self) -> Result<(), SessionError> {
-        match self.stream.try_read(&mut self.buffer) {
-            Ok(0) => Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(count) => {
-                self.end
-                    .received(self.buffer.get(..count).unwrap_or_default());
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(SessionError::Lost(error)),
-        }
-    }
-
-    fn write(&mut self) -> Result<(), SessionError> {
-        match self.stream.try_write(self.end.outgoing()) {
-            Ok(count) => {
-                self.end.sent(count);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(SessionError::Lost(error)),
         }
     }
 
@@ -445,3 +421,32 @@ impl Session {
 
 #[cfg(test)]
 mod tests;
+
+/// Takes what has come from an agent; nothing is no error.
+fn receive(
+    stream: &UnixStream,
+    end: &mut EngineEnd,
+    buffer: &mut [u8],
+) -> Result<(), SessionError> {
+    match stream.try_read(buffer) {
+        Ok(0) => Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())),
+        Ok(count) => {
+            end.received(buffer.get(..count).unwrap_or_default());
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(SessionError::Lost(error)),
+    }
+}
+
+/// Sends to an agent as much as there is room for.
+fn send(stream: &UnixStream, end: &mut EngineEnd) -> Result<(), SessionError> {
+    match stream.try_write(end.outgoing()) {
+        Ok(count) => {
+            end.sent(count);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(SessionError::Lost(error)),
+    }
+}

@@ -136,6 +136,23 @@ impl<'a> Daemon<'a> {
         let _ = self.process.finish();
     }
 
+    /// Ends it when no container is left, and asserts that nothing else is either: no process and no file.
+    ///
+    /// # Panics
+    /// When something is.
+    #[track_caller]
+    pub fn end(self) {
+        assert_eq!(
+            self.ok(&["ps", "--all", "--quiet"]),
+            "",
+            "containers are left"
+        );
+        let home = self.home;
+        let said = self.stop();
+        assert!(!said.contains("panicked"), "{said}");
+        home.assert_clean();
+    }
+
     /// Ends it, and asserts that it ended as it should; what it said.
     #[track_caller]
     pub fn stop(self) -> String {

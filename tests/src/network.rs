@@ -2,9 +2,15 @@
 
 #![allow(unsafe_code)]
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::thread::UnshareFlags;
+
+use crate::{Daemon, PATIENCE};
 
 /// Moves the calling thread, and all that it starts from now on, into a network namespace of its own; false where it must not.
 #[must_use]
@@ -31,4 +37,39 @@ pub fn sh(command: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Ends a daemon of this namespace as [`Daemon::end`] does, and asserts that nothing of its networks is left in the kernel.
+///
+/// # Panics
+/// When something is.
+#[track_caller]
+pub fn end(daemon: Daemon<'_>) {
+    daemon.end();
+    let taps = sh("ip -br link | grep -c hullt- || true");
+    assert_eq!(taps.trim(), "0", "TAPs are left");
+}
+
+/// What a web server at a port of this host answers, its head and its body, as soon as that contains `expected`: it may be about to come up.
+///
+/// # Panics
+/// When it never does.
+#[track_caller]
+pub fn fetch(port: u16, path: &str, expected: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    loop {
+        let fetched = TcpStream::connect(at).and_then(|mut stream| {
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+            let mut said = String::new();
+            stream.read_to_string(&mut said)?;
+            Ok(said)
+        });
+        match fetched {
+            Ok(said) if said.contains(expected) => return said,
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+        // A listener that is not there yet tells nobody when it comes.
+        thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -8,19 +8,6 @@ fn usable() -> bool {
     kvm() && has_docker()
 }
 
-/// Ends the daemon and asserts that nothing is left of it.
-#[track_caller]
-fn end(daemon: Daemon<'_>, home: &Home) {
-    assert_eq!(
-        daemon.ok(&["ps", "--all", "--quiet"]),
-        "",
-        "containers are left"
-    );
-    let said = daemon.stop();
-    assert!(!said.contains("panicked"), "{said}");
-    home.assert_clean();
-}
-
 #[test]
 fn run_prints_takes_input_and_exits_as_the_program_does() {
     if !usable() {
@@ -65,7 +52,7 @@ fn run_prints_takes_input_and_exits_as_the_program_does() {
     daemon
         .run(&["run", "--rm", "--network=host", "busybox", "true"])
         .fails_with(125, &["HostConfig.NetworkMode host is not supported"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -155,7 +142,7 @@ fn a_container_in_the_background_lives_a_whole_life() {
     daemon
         .run(&["inspect", "shop"])
         .fails_with(1, &["No such object: shop"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -183,7 +170,7 @@ fn events_tell_a_container_s_life_in_order() {
     let seen = events.finish().text().replace("<no value>", "");
     let seen: Vec<&str> = seen.lines().collect();
     assert_eq!(seen, ["create:", "attach:", "start:", "die:4", "destroy:"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -209,7 +196,7 @@ fn a_client_that_is_told_to_end_ends_its_container() {
     let _ = client.finish();
     assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "left");
     daemon.ok(&["rm", "-f", "left"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -256,7 +243,7 @@ fn images_are_listed_tagged_and_removed() {
         daemon.ok(&["info", "--format", "{{.Driver}} {{.Swarm.LocalNodeState}}"]),
         "hull inactive"
     );
-    end(daemon, &home);
+    daemon.end();
 }
 
 /// The names in a tar archive, sorted.
@@ -365,7 +352,7 @@ fn files_go_in_and_out_of_containers_that_run_and_that_do_not() {
     );
     daemon.ok(&["rm", "box"]);
     daemon.ok(&["rmi", "made:1"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -407,7 +394,7 @@ fn a_container_goes_on_from_a_checkpoint() {
         .run(&["checkpoint", "rm", "box", "one"])
         .fails_with(1, &["checkpoint one does not exist for container box"]);
     daemon.ok(&["rm", "box"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -486,7 +473,7 @@ fn images_go_to_a_registry_and_into_archives_and_come_back() {
         daemon.ok(&["history", "--format", "{{.Comment}}", "mine:2"]),
         "why"
     );
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -559,5 +546,5 @@ fn a_dockerfile_of_two_stages_is_built_and_found_again() {
     events.wait_for("destroy");
     events.signal(Signal::TERM);
     let _ = events.finish();
-    end(daemon, &home);
+    daemon.end();
 }

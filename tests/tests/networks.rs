@@ -1,46 +1,11 @@
 //! Containers in networks, by Docker's own client: each test is in a network namespace of its own, which is their host.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
-
-use hull_tests::network::{enter_own_network, sh};
-use hull_tests::{Daemon, Home, PATIENCE, has_docker, kvm};
+use hull_tests::network::{end, enter_own_network, fetch};
+use hull_tests::{Daemon, Home, has_docker, kvm};
 use serde_json::Value;
 
 fn usable() -> bool {
     kvm() && has_docker() && enter_own_network()
-}
-
-/// Ends the daemon and asserts that nothing is left of it, and nothing of its networks in the kernel.
-#[track_caller]
-fn end(daemon: Daemon<'_>, home: &Home) {
-    assert_eq!(daemon.ok(&["ps", "--all", "--quiet"]), "");
-    let said = daemon.stop();
-    assert!(!said.contains("panicked"), "{said}");
-    home.assert_clean();
-    let taps = sh("ip -br link | grep -c hullt- || true");
-    assert_eq!(taps.trim(), "0", "TAPs are left");
-}
-
-/// What a web server at a port of the host says. It may be about to come up.
-#[track_caller]
-fn fetch(port: u16) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    let at = SocketAddr::from(([127, 0, 0, 1], port));
-    loop {
-        let fetched = TcpStream::connect(at).and_then(|mut stream| {
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-            let mut said = String::new();
-            stream.read_to_string(&mut said)?;
-            Ok(said)
-        });
-        match fetched {
-            Ok(said) if !said.is_empty() => return said,
-            other => assert!(Instant::now() < deadline, "{other:?}"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn inspect(daemon: &Daemon<'_>, name: &str) -> Value {
@@ -79,7 +44,7 @@ fn a_container_is_in_the_default_network_and_its_ports_are_the_host_s() {
         SERVE,
     ];
     daemon.ok(&run);
-    assert!(fetch(8080).ends_with("hello from web\n"));
+    assert!(fetch(8080, "/", "hello from").ends_with("\r\nhello from web\n"));
 
     let shown = inspect(&daemon, "web");
     let settings = &shown["NetworkSettings"];
@@ -133,7 +98,7 @@ fn a_container_is_in_the_default_network_and_its_ports_are_the_host_s() {
     // Ports are free again with the container's end.
     daemon.ok(&["rm", "-f", "web"]);
     let _ = daemon.run(&again).success();
-    end(daemon, &home);
+    end(daemon);
 }
 
 #[test]
@@ -251,5 +216,5 @@ fn containers_find_each_other_by_name_and_come_and_go_while_they_run() {
         pruned.contains("back") && pruned.contains("front"),
         "{pruned}"
     );
-    end(daemon, &home);
+    end(daemon);
 }

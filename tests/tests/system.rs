@@ -12,14 +12,6 @@ use hull_tests::network::enter_own_network;
 use hull_tests::{Daemon, Home, Running, Terminal, has_docker, kvm};
 use serde_json::Value;
 
-/// Ends the daemon and asserts that nothing is left of it.
-#[track_caller]
-fn end(daemon: Daemon<'_>, home: &Home) {
-    let said = daemon.stop();
-    assert!(!said.contains("panicked"), "{said}");
-    home.assert_clean();
-}
-
 /// What `hull ARGS...` prints, without spaces around it.
 #[track_caller]
 fn ok(home: &Home, args: &[&str]) -> String {
@@ -81,7 +73,7 @@ fn volumes_come_and_go_as_with_docker() {
         .fails_with(1, &["no such volume"]);
     assert_eq!(ok(&home, &["volume", "rm", "--force", "none"]), "none");
     assert_eq!(ok(&home, &["volume", "ls", "--quiet"]), "");
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -179,7 +171,7 @@ fn networks_come_and_go_as_with_docker() {
     assert_eq!(ok(&home, &["network", "rm", "--force", "front"]), "");
     home.run(&["network", "rm", "bridge"])
         .fails_with(1, &["pre-defined network"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -257,7 +249,7 @@ fn the_daemon_tells_what_it_is_and_what_nobody_needs() {
     }
     let counts = ok(&home, &["info", "-f", "{{.Containers}} {{.Images}}"]);
     assert_eq!(counts, "0 0");
-    end(daemon, &home);
+    daemon.end();
 }
 
 /// A registry that lets one user in, and has nothing.
@@ -357,7 +349,7 @@ fn who_logs_in_is_known_until_they_log_out() {
         .finish()
         .success();
     assert!(!home.scratch().join("kept").exists());
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -464,7 +456,7 @@ fn a_build_sends_its_files_and_tells_what_it_does() {
     home.run(&["build", "/no/such/directory"])
         .fails_with(1, &["unable to prepare context"]);
     let _ = ok(&home, &["builder", "prune", "--force", "--all"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -518,7 +510,7 @@ fn what_all_microvms_use_is_seen_live() {
     assert!(output.text().contains("\nbefore\n"), "{}", output.text());
     output.fails_with(3, &["returned a non-zero code: 3"]);
     daemon.ok(&["rm", "--force", "busy"]);
-    end(daemon, &home);
+    daemon.end();
 }
 
 #[test]
@@ -556,5 +548,5 @@ fn a_shell_completes_what_the_daemon_knows() {
     let _ = ok(&home, &["volume", "create", "data"]);
     assert_eq!(complete(&["volume", "rm", "da"]).trim(), "data");
     let _ = ok(&home, &["volume", "rm", "data"]);
-    end(daemon, &home);
+    daemon.end();
 }

@@ -197,11 +197,11 @@ impl Inquiry {
                 () = sleep(PATIENCE) => return Err(SessionError::Silent(PATIENCE)),
                 ready = self.stream.readable() => {
                     ready.map_err(SessionError::Lost)?;
-                    self.receive()?;
+                    super::receive(&self.stream, &mut self.end, &mut self.buffer)?;
                 }
                 ready = self.stream.writable(), if sends => {
                     ready.map_err(SessionError::Lost)?;
-                    self.send()?;
+                    super::send(&self.stream, &mut self.end)?;
                 }
             }
         }
@@ -223,30 +223,6 @@ impl Inquiry {
             }));
         }
         Ok(None)
-    }
-
-    fn receive(&mut self) -> Result<(), SessionError> {
-        match self.stream.try_read(&mut self.buffer) {
-            Ok(0) => Err(SessionError::Lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(count) => {
-                let received = self.buffer.get(..count).unwrap_or_default();
-                self.end.received(received);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(SessionError::Lost(error)),
-        }
-    }
-
-    fn send(&mut self) -> Result<(), SessionError> {
-        match self.stream.try_write(self.end.outgoing()) {
-            Ok(count) => {
-                self.end.sent(count);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(SessionError::Lost(error)),
-        }
     }
 }
 

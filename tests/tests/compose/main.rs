@@ -2,47 +2,12 @@
 
 mod project;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
-
-use hull_tests::network::{enter_own_network, sh};
-use hull_tests::{Daemon, Home, PATIENCE, has_docker, kvm};
+use hull_tests::network::{end, enter_own_network, fetch};
+use hull_tests::{Daemon, Home, has_docker, kvm};
 use project::{Project, has_compose};
 
 fn usable() -> bool {
     kvm() && has_docker() && has_compose() && enter_own_network()
-}
-
-/// Ends the daemon and asserts that nothing is left of it, and nothing of its networks in the kernel.
-#[track_caller]
-fn end(daemon: Daemon<'_>, home: &Home) {
-    assert_eq!(daemon.ok(&["ps", "--all", "--quiet"]), "");
-    let said = daemon.stop();
-    assert!(!said.contains("panicked"), "{said}");
-    home.assert_clean();
-    let taps = sh("ip -br link | grep -c hullt- || true");
-    assert_eq!(taps.trim(), "0", "TAPs are left");
-}
-
-/// What a web server at a port of the host answers, its head and its body, as soon as that contains `expected`: it may be about to come up.
-#[track_caller]
-fn fetch(port: u16, path: &str, expected: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    let at = SocketAddr::from(([127, 0, 0, 1], port));
-    loop {
-        let fetched = TcpStream::connect(at).and_then(|mut stream| {
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-            let mut said = String::new();
-            stream.read_to_string(&mut said)?;
-            Ok(said)
-        });
-        match fetched {
-            Ok(said) if said.contains(expected) => return said,
-            other => assert!(Instant::now() < deadline, "{other:?}"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// A page that one service writes and another one serves, both from the same volume.
@@ -119,5 +84,5 @@ fn two_services_go_up_and_down_and_their_volume_stays() {
     fetch(8080, "/", "\r\nfirst\n");
     project.ok(&["down", "-v"]);
     assert_eq!(daemon.ok(&["volume", "ls", "-q"]), "");
-    end(daemon, &home);
+    end(daemon);
 }
