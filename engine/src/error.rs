@@ -280,7 +280,8 @@ impl Error {
             | Self::ExecStarted(_)
             | Self::ExecEnded(_)
             | Self::Volume(VolumeError::InUse { .. } | VolumeError::OtherOptions(_))
-            | Self::AnotherDaemon(_) => ErrorKind::Conflict,
+            | Self::AnotherDaemon(_)
+            | Self::Interrupted => ErrorKind::Conflict,
             Self::Process(_)
             | Self::Size(_)
             | Self::DiskSize(_)

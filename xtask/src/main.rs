@@ -16,6 +16,8 @@ mod process;
 mod seccomp;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -58,8 +60,8 @@ enum Command {
     Install(install::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Kernel(args) => kernel::run(&args),
         Command::Agent(args) => agent::run(&args),
         Command::Images(args) => images::run(&args),
@@ -73,5 +75,13 @@ fn main() -> anyhow::Result<()> {
         Command::Lint => lint::run(),
         Command::Man => man::run(),
         Command::Install(args) => install::run(&args),
+    };
+    // Without a backtrace: what matters stands above, and is to be the last that is read.
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -74,7 +74,8 @@ impl Recap {
         {
             self.inside = false;
         }
-        if self.inside {
+        let failed = line.starts_with("test ") && line.ends_with(" ... FAILED");
+        if self.inside || failed {
             self.lines.push(line.to_owned());
         }
     }

@@ -1,13 +1,16 @@
 //! What a container uses, and changing what it may use.
 
-use hull_agent_protocol::{ExitStatus, Limits, Place, Start};
+use std::time::{Duration, Instant};
+
+use hull_agent_protocol::{ExitStatus, Limits, Place, Processes, Start};
 
 use crate::common::{Note, Outcome, start};
 use crate::sandbox::Machine;
 
 pub(crate) fn use_and_processes_are_told() {
     let mark = format!("mark-{}", std::process::id());
-    let script = format!("echo {mark} up; seq 100000 > /dev/null; cat");
+    // The last command would take the shell's place.
+    let script = format!("echo {mark} up; seq 100000 > /dev/null; cat; true");
     let mut machine = Machine::started(start(&["sh", "-c", &script]));
     machine.session.stdout_with("up");
     let mut other = machine.another();
@@ -34,18 +37,28 @@ pub(crate) fn use_and_processes_are_told() {
         );
         assert!(stats.cpu.usage_us > 0, "{stats:?}");
     }
-    session.end.processes();
-    let Note::Processes(processes) = session.answer() else {
-        panic!("no processes")
-    };
     // Other containers may be in the same group here, where there is one machine for all.
-    let with = |text: &str| {
+    let find = |processes: &Processes, text: &str| {
         let mut list = processes.list.iter();
         let found = list.find(|one| one.arguments.iter().any(|argument| argument.contains(text)));
-        found.unwrap_or_else(|| panic!("{processes:?}"))
+        found.cloned()
     };
+    let mut ask = || {
+        session.end.processes();
+        match session.answer() {
+            Note::Processes(processes) => processes,
+            _ => panic!("no processes"),
+        }
+    };
+    // What has just been started may not have its arguments yet, and be on its way to sleep.
+    let mut processes = ask();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while find(&processes, "54321").is_none_or(|one| one.state == 'R') && Instant::now() < deadline
+    {
+        processes = ask();
+    }
     assert!(usize::try_from(processes.total).unwrap() >= processes.list.len());
-    let first = with(&mark);
+    let first = find(&processes, &mark).unwrap_or_else(|| panic!("{processes:?}"));
     assert_eq!((first.pid, first.ppid, first.uid), (1, 0, 0), "{first:?}");
     assert_eq!(
         (first.user.as_str(), first.name.as_str(), first.tty.as_str()),
@@ -55,7 +68,7 @@ pub(crate) fn use_and_processes_are_told() {
         first.started_us <= processes.at_us && first.rss > 0 && first.vsz > 0,
         "{first:?}"
     );
-    let second = with("54321");
+    let second = find(&processes, "54321").unwrap_or_else(|| panic!("{processes:?}"));
     assert_eq!(
         (second.user.as_str(), second.uid, second.state),
         ("app", 1000, 'S')

@@ -160,7 +160,13 @@ async fn a_start_can_be_interrupted() {
         agent
     };
     let (started, _agent) = tokio::join!(engine.start(&id, Origin::Boot), interrupt);
-    assert!(matches!(started, Err(Error::Interrupted)));
+    let error = started.unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error:?}");
+    assert_eq!(
+        error.kind(),
+        crate::ErrorKind::Conflict,
+        "it is no failure of the engine"
+    );
     assert!(home.left().is_empty(), "{:?}", home.left());
 }
 

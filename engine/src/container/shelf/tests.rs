@@ -35,6 +35,13 @@ fn run(held: &Held) {
     held.write_state(&state).unwrap();
 }
 
+/// An owner dies. Another test's child, until it has become another program, may still hold the lock.
+fn die(held: Held) {
+    let directory = held.directory().clone();
+    drop(held);
+    directory.wait_released().unwrap();
+}
+
 #[test]
 fn two_containers_cannot_have_one_name() {
     let (_dir, shelf) = shelf();
@@ -83,7 +90,8 @@ fn recovery_marks_the_dead_and_removes_what_was_to_go() {
     }
     let runtime = shelf.runtime(&gone_record.id);
     fs::create_dir_all(&runtime).unwrap();
-    drop((kept, gone)); // The owners die: the kernel releases their locks.
+    die(kept);
+    die(gone);
 
     shelf.recover().unwrap();
     let records = shelf.records().unwrap();
@@ -111,7 +119,7 @@ fn recovery_removes_runtime_files_whatever_their_container_did() {
         fs::create_dir_all(runtime.join("v")).unwrap();
         shelf.recover().unwrap();
         assert!(runtime.exists(), "its owner lives");
-        drop(held);
+        die(held);
         shelf.recover().unwrap();
         assert!(!runtime.exists(), "{status:?}");
     }
@@ -166,6 +174,7 @@ fn recovery_takes_a_container_for_suspended_if_its_machine_is_complete_and_only_
         state.status = status;
         held.write_state(&state).unwrap();
         made.push((held.directory().clone(), record.name));
+        die(held);
     }
     shelf.recover().unwrap();
     for (directory, name) in made {
