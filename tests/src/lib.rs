@@ -61,5 +61,7 @@ pub fn image(name: &str) -> PathBuf {
     [path, checkout]
         .into_iter()
         .find(|path| path.join("index.json").exists())
-        .unwrap_or_else(|| panic!("there is no image {name}: make it with `cargo xtask images`"))
+        .unwrap_or_else(|| {
+            panic!("there is no image {name}: make it with `cargo xtask images {name}`")
+        })
 }

@@ -8,6 +8,7 @@ mod busybox;
 mod debian;
 mod layer;
 mod layout;
+mod services;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,8 +28,12 @@ const RECIPE: &str = "hull images 2";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Make only these images: busybox, debian, debian-app
+    /// Make only these images: busybox, debian, debian-app, nginx, python, mariadb, redis, redis-trixie
     names: Vec<String>,
+
+    /// Make also those that only tests need which are too slow for every change
+    #[arg(long)]
+    full: bool,
 }
 
 impl Args {
@@ -36,6 +41,15 @@ impl Args {
     pub(crate) fn only(name: &str) -> Self {
         Self {
             names: vec![name.to_owned()],
+            full: false,
+        }
+    }
+
+    /// All images of tests; those of slow ones, too, if all tests are run.
+    pub(crate) fn for_tests(full: bool) -> Self {
+        Self {
+            names: Vec::new(),
+            full,
         }
     }
 }
@@ -43,6 +57,8 @@ impl Args {
 /// How an image is made.
 struct Recipe {
     name: &'static str,
+    /// Whether only slow tests need it.
+    slow: bool,
     /// Everything that decides what comes out.
     inputs: fn() -> Result<Vec<u8>>,
     /// Makes the OCI layout in an empty directory.
@@ -52,18 +68,51 @@ struct Recipe {
 const RECIPES: &[Recipe] = &[
     Recipe {
         name: "busybox",
+        slow: false,
         inputs: busybox::inputs,
         make: busybox::make,
     },
     Recipe {
         name: "debian",
+        slow: false,
         inputs: debian::inputs,
         make: debian::make,
     },
     Recipe {
         name: "debian-app",
+        slow: false,
         inputs: app::inputs,
         make: app::make,
+    },
+    Recipe {
+        name: "nginx",
+        slow: true,
+        inputs: || services::inputs("nginx"),
+        make: |dir| services::make("nginx", dir),
+    },
+    Recipe {
+        name: "python",
+        slow: true,
+        inputs: || services::inputs("python"),
+        make: |dir| services::make("python", dir),
+    },
+    Recipe {
+        name: "mariadb",
+        slow: true,
+        inputs: || services::inputs("mariadb"),
+        make: |dir| services::make("mariadb", dir),
+    },
+    Recipe {
+        name: "redis",
+        slow: true,
+        inputs: || services::inputs("redis"),
+        make: |dir| services::make("redis", dir),
+    },
+    Recipe {
+        name: "redis-trixie",
+        slow: true,
+        inputs: || services::inputs("redis-trixie"),
+        make: |dir| services::make("redis-trixie", dir),
     },
 ];
 
@@ -75,11 +124,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             names.join(", ")
         );
     }
-    for name in names {
-        if args.names.is_empty() || args.names.iter().any(|wanted| wanted == name) {
-            let cached = cached(name)?;
-            link(&cached, &paths::target().join("images").join(name))?;
-        }
+    let is_wanted = |recipe: &&Recipe| match args.names.as_slice() {
+        [] => args.full || !recipe.slow,
+        wanted => wanted.iter().any(|wanted| wanted == recipe.name),
+    };
+    for Recipe { name, .. } in RECIPES.iter().filter(is_wanted) {
+        let cached = cached(name)?;
+        link(&cached, &paths::target().join("images").join(name))?;
     }
     Ok(())
 }

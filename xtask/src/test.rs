@@ -93,7 +93,7 @@ impl Recap {
 pub(crate) fn run(args: &Args) -> Result<()> {
     kernel::run(&kernel::Args::default())?;
     agent::run(&agent::Args::default())?;
-    images::run(&images::Args::default())?;
+    images::run(&images::Args::for_tests(args.full))?;
     clients::run(&clients::Args::default())?;
     process::run(Command::new("cargo").args([
         "build",

@@ -1,6 +1,7 @@
 //! Applications of several services by Debian's docker-compose 1.29, in a network namespace that is their host.
 
 mod project;
+mod versions;
 
 use hull_tests::network::{end, enter_own_network, fetch};
 use hull_tests::{Daemon, Home, has_docker, kvm};

@@ -41,7 +41,7 @@ impl<'a> Project<'a> {
     }
 
     /// Puts a file into its directory.
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.directory().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();

@@ -1,4 +1,4 @@
-//! The image `debian`: a Debian 12 with interpreters, made by mmdebstrap.
+//! The image `debian`: a Debian 12 with interpreters, made by mmdebstrap, which makes others, too.
 
 use std::env;
 use std::io::{self, BufReader};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::layout::Layout;
 use super::{EPOCH, resource};
@@ -21,32 +21,71 @@ pub(super) fn inputs() -> Result<Vec<u8>> {
 }
 
 pub(super) fn make(dir: &Path) -> Result<()> {
-    println!("Making the image debian (once; one to five minutes)");
-    let mirror = env::var("HULL_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.to_owned());
-    let mut command = Command::new("mmdebstrap");
-    command
-        .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
-        .args(["--variant=minbase", "--format=tar"])
-        .arg(format!("--include={}", packages()?.join(",")))
-        .args([SUITE, "-", &format!("deb {mirror} {SUITE} main")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .context("cannot start mmdebstrap: install the package mmdebstrap, which has it")?;
-    let tar = child.stdout.take().context("mmdebstrap has no output")?;
+    let system = System {
+        name: "debian",
+        suite: SUITE,
+        variant: "minbase",
+        packages: packages()?,
+        options: Vec::new(),
+    };
+    system.make(dir, &json!({ "Env": [PATH], "Cmd": ["bash"] }))
+}
 
-    let mut layout = Layout::create(dir)?;
-    let layer = layout.layer("mmdebstrap --variant=minbase bookworm", |writer| {
-        io::copy(&mut BufReader::with_capacity(1 << 20, tar), writer)?;
-        Ok(())
-    });
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("mmdebstrap failed ({status}); does the mirror {mirror} answer?");
+/// A Debian in an image.
+#[derive(Debug)]
+pub(super) struct System {
+    /// The image's name.
+    pub(super) name: &'static str,
+    pub(super) suite: &'static str,
+    /// mmdebstrap's.
+    pub(super) variant: &'static str,
+    /// What it has beside that.
+    pub(super) packages: Vec<String>,
+    /// More of mmdebstrap's options.
+    pub(super) options: Vec<String>,
+}
+
+impl System {
+    /// Makes the image, which containers run with `config`.
+    pub(super) fn make(&self, dir: &Path, config: &Value) -> Result<()> {
+        let Self {
+            name,
+            suite,
+            variant,
+            packages,
+            options,
+        } = self;
+        println!("Making the image {name} (once; one to five minutes)");
+        let mirror = env::var("HULL_DEBIAN_MIRROR").unwrap_or_else(|_| MIRROR.to_owned());
+        let mut command = Command::new("mmdebstrap");
+        command
+            .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
+            .args([&format!("--variant={variant}"), "--format=tar"])
+            .arg(format!("--include={}", packages.join(",")))
+            .args(options)
+            .args([*suite, "-", &format!("deb {mirror} {suite} main")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .context("cannot start mmdebstrap: install the package mmdebstrap, which has it")?;
+        let tar = child.stdout.take().context("mmdebstrap has no output")?;
+
+        let mut layout = Layout::create(dir)?;
+        let layer = layout.layer(
+            &format!("mmdebstrap --variant={variant} {suite}"),
+            |writer| {
+                io::copy(&mut BufReader::with_capacity(1 << 20, tar), writer)?;
+                Ok(())
+            },
+        );
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("mmdebstrap failed ({status}); does the mirror {mirror} answer?");
+        }
+        layer?;
+        layout.finish(name, config)
     }
-    layer?;
-    layout.finish("debian", &json!({ "Env": [PATH], "Cmd": ["bash"] }))
 }
 
 /// The packages of the recipe, without its comments.
