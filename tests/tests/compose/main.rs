@@ -1,5 +1,6 @@
 //! Applications of several services by Debian's docker-compose 1.29, in a network namespace that is their host.
 
+mod application;
 mod project;
 mod versions;
 

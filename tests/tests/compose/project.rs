@@ -72,6 +72,12 @@ impl<'a> Project<'a> {
         self.run(args).success().trim().to_owned()
     }
 
+    /// What a command in a service's container prints.
+    #[track_caller]
+    pub(crate) fn exec(&self, service: &str, command: &str) -> String {
+        self.ok(&["exec", "-T", service, "sh", "-c", command])
+    }
+
     /// The states of its containers, `NAME STATE` in the order of their names.
     pub(crate) fn states(&self) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.name);
