@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use hull_tests::network::{end, fetch};
 use hull_tests::{Daemon, Home};
 
 use crate::project::Project;
-use crate::{end, fetch, usable};
+use crate::usable;
 
 const SERVICES: &str = r#"
 version: "3"
@@ -167,5 +168,5 @@ fn four_services_work_together_are_scaled_and_restarted_and_their_data_outlives_
     project.ok(&["down", "-t", "300", "-v", "--rmi", "local"]);
     assert_eq!(daemon.ok(&["volume", "ls", "-q"]), "");
     assert_eq!(daemon.ok(&["images", "-q", "shop_app"]), "");
-    end(daemon, &home);
+    end(daemon);
 }

@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use hull_tests::network::end;
 use hull_tests::{Daemon, Home, PATIENCE};
 
 use crate::project::Project;
-use crate::{end, usable};
+use crate::usable;
 
 const DATABASES: &str = r#"
 version: "3"
@@ -75,5 +76,5 @@ fn two_versions_of_a_database_run_side_by_side() {
     }
     project.ok(&["down", "-t", "120", "-v"]);
     assert_eq!(daemon.ok(&["volume", "ls", "-q"]), "");
-    end(daemon, &home);
+    end(daemon);
 }
