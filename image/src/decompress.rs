@@ -28,6 +28,23 @@ const XZ_MEMORY: u32 = (128 << 10) + 256;
 /// A reader whose first bytes have been looked at.
 pub(crate) type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
+/// How the zstd library says that a frame wants a larger window.
+const ZSTD_TOO_LARGE: &str = "Frame requires too much memory for decoding";
+
+/// Says of which kind an error of the zstd library is that comes of [`ZSTD_WINDOW`].
+struct Windowed<R>(R);
+
+impl<R: Read> Read for Windowed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            if error.to_string() == ZSTD_TOO_LARGE {
+                return io::Error::new(io::ErrorKind::OutOfMemory, error);
+            }
+            error
+        })
+    }
+}
+
 /// How something is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -77,7 +94,7 @@ pub fn decompress<'a, R: Read + Send + 'a>(reader: R) -> io::Result<Box<dyn Read
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(reader)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
-            Box::new(decoder)
+            Box::new(Windowed(decoder))
         }
         Compression::None => Box::new(reader),
     })

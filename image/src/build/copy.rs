@@ -76,7 +76,7 @@ impl Copying<'_> {
         };
         for (number, source) in sources.iter().enumerate() {
             let unpacked = match source.place.node {
-                Some(node) if copy.is_add => self.unpack(&from, node, number)?,
+                Some(_) if copy.is_add => self.unpack(&from, source, number)?,
                 _ => None,
             };
             match unpacked {

@@ -53,12 +53,6 @@ impl Files {
         Self::open(&[(imported.index, imported.blob)])
     }
 
-    /// Whether there is nothing at all.
-    pub(super) fn is_empty(&self) -> bool {
-        let mut records = self.indexes.iter().map(Index::entries);
-        !records.any(|mut records| records.next().is_some())
-    }
-
     pub(super) fn tree(&self) -> Result<Tree<'_>, Error> {
         Ok(Tree::merge(&self.indexes)?)
     }

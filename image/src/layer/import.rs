@@ -1,7 +1,7 @@
 //! From a tar stream to a blob and an index.
 
 use std::fs;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::blob::BlobWriter;
@@ -56,6 +56,17 @@ pub fn import(reader: impl Read + Send, dir: &Path) -> Result<Imported, Error> {
         let _ = fs::remove_file(&headers);
     }
     result
+}
+
+/// Whether the uncompressed stream `reader` begins with a member's header, as every archive does that has members.
+///
+/// # Errors
+/// When the stream fails before one can tell.
+pub(crate) fn begins_archive(reader: impl Read) -> Result<bool, Error> {
+    match Archive::new(BufReader::new(reader)).begins() {
+        Err(Error::Malformed { .. }) => Ok(false),
+        told => told,
+    }
 }
 
 fn write(

@@ -77,6 +77,11 @@ impl<R: BufRead> Archive<R> {
         &mut self.inner
     }
 
+    /// Whether a header comes, of whatever kind. It is consumed.
+    pub(super) fn begins(&mut self) -> Result<bool, Error> {
+        Ok(self.header()?.is_some())
+    }
+
     /// The next member, or `None` at the end of the archive. What is left of the present one is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Member>, Error> {
         let mut records = Records::default();

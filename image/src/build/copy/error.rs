@@ -24,6 +24,14 @@ pub enum Error {
     /// A pattern is none.
     #[error("COPY failed: syntax error in pattern {0}")]
     Pattern(String),
+    /// An archive that `ADD` cannot unpack.
+    #[error("ADD failed: {path} cannot be unpacked")]
+    Archive {
+        /// Which file.
+        path: String,
+        /// Why not.
+        source: layer::Error,
+    },
     /// An address was not fetched.
     #[error("ADD failed: {0} was not fetched")]
     Remote(String),

@@ -1,11 +1,14 @@
 //! What is copied: files and directories by their paths, by patterns, and out of archives.
 
+use std::io::{ErrorKind, Read};
+
 use super::{Copying, Error};
 use crate::build::Copy;
 use crate::build::files::{Files, Place, resolve};
+use crate::decompress::{Compression, decompress, detect};
 use crate::glob::Glob;
 use crate::layer::{self, MAX_PATH, components};
-use crate::tree::{Body, NodeId, Tree};
+use crate::tree::{Body, Tree};
 
 /// A file or directory to copy.
 pub(super) struct Source {
@@ -68,32 +71,51 @@ impl Copying<'_> {
     pub(super) fn unpack(
         &self,
         tree: &Tree<'_>,
-        node: NodeId,
+        source: &Source,
         number: usize,
     ) -> Result<Option<Files>, Error> {
-        let Body::File {
+        let Some(Body::File {
             size,
             content,
             layer,
-        } = &tree.node(node).body
+        }) = source.place.node.map(|node| &tree.node(node).body)
         else {
             return Ok(None);
         };
+        let failed = |error| match error {
+            Error::Layer(error) => Error::Archive {
+                path: layer::printable(&source.given.join(&b'/')),
+                source: error,
+            },
+            error => error,
+        };
+        let open = || self.from.content(content, *layer, *size);
+        if !is_archive(open()?, open()?).map_err(|error| failed(error.into()))? {
+            return Ok(None);
+        }
         let dir = self.scratch.join(format!("archive-{number}"));
         std::fs::create_dir(&dir).map_err(|e| layer::Error::io("make", &dir, e))?;
-        let reader = self.from.content(content, *layer, *size)?;
-        match Files::from_tar(reader, &dir) {
-            Ok(files) if !files.is_empty() => Ok(Some(files)),
-            // What does not even begin like an archive is a file like others, and so is what only looks compressed.
-            Ok(_)
-            | Err(Error::Layer(
-                layer::Error::Malformed { offset: ..=512, .. } | layer::Error::Read(_),
-            )) => {
-                std::fs::remove_dir_all(&dir).map_err(|e| layer::Error::io("remove", &dir, e))?;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        Files::from_tar(open()?, &dir).map(Some).map_err(failed)
+    }
+}
+
+/// Whether a file is an archive, compressed or not. What only looks compressed is a file like others. The content is read twice,
+/// each time from its start.
+fn is_archive(first: impl Read, second: impl Read + Send) -> Result<bool, layer::Error> {
+    let (compression, _) = detect(first).map_err(layer::Error::Read)?;
+    let plain = decompress(second).map_err(layer::Error::Read)?;
+    match layer::begins_archive(plain) {
+        Err(layer::Error::Read(error)) => match (error.kind(), compression) {
+            // Hull takes no more memory for it, whatever is in it.
+            (ErrorKind::OutOfMemory, _) => Err(layer::Error::Read(error)),
+            // It is cut off within a block, of which nothing can be read. What is cut off of gzip can be, up to there.
+            (
+                ErrorKind::UnexpectedEof,
+                Compression::Bzip2 | Compression::Xz | Compression::Zstd,
+            ) => Err(layer::Error::Read(error)),
+            _ => Ok(false),
+        },
+        told => told,
     }
 }
 

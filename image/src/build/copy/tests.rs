@@ -260,6 +260,73 @@ fn add_unpacks_archives() {
     );
 }
 
+/// What `ADD x /srv/` makes of a file, or why it does not.
+fn added(content: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let context = Archive::new().file("x", content).finish();
+    with(&context, "ADD x /srv/", "").map(|(_, layer)| members(&layer))
+}
+
+#[test]
+fn a_damaged_archive_is_no_file_like_others() {
+    let inner = Archive::new()
+        .file("first", &noise(3000, 1))
+        .file("second", &noise(300_000, 2))
+        .finish();
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+    for (whole, what) in [
+        (inner.clone(), "plain"),
+        (gzip(&inner), "gzip"),
+        (zstd(&inner), "zstd"),
+    ] {
+        assert!(added(&whole).unwrap().contains_key("srv/second"), "{what}");
+        // Of small files as of large ones: where one is cut off depends on who cut it.
+        for length in [1100, 2000, 200_000, whole.len() - 2000] {
+            let refused = added(&whole[..length]).unwrap_err();
+            assert!(
+                refused.contains("ADD failed: x cannot be unpacked"),
+                "{what}, {length}: {refused}"
+            );
+        }
+    }
+    let mut unknown = inner.clone();
+    // The type of the first member behind its PAX header, with a checksum that fits.
+    let header = &mut unknown[1024..1536];
+    assert_eq!(header[156], b'0');
+    header[156] = b'V';
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert!(added(&unknown).unwrap_err().contains("cannot be unpacked"));
+}
+
+#[test]
+fn an_archive_that_wants_too_much_memory_is_refused() {
+    let inner = Archive::new().file("f", b"f").finish();
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(28).unwrap();
+    encoder.include_contentsize(false).unwrap();
+    std::io::Write::write_all(&mut encoder, &inner).unwrap();
+    let refused = added(&encoder.finish().unwrap()).unwrap_err();
+    assert!(refused.contains("cannot be unpacked"), "{refused}");
+}
+
+#[test]
+fn what_is_no_archive_is_copied() {
+    for content in [
+        &b""[..],
+        b"x",
+        &noise(5000, 3),
+        &[0; 2048],
+        &gzip(&noise(5000, 3)),
+        &gzip(&noise(5000, 3))[..2000],
+        &zstd::encode_all(&noise(5000, 3)[..], 1).unwrap(),
+        b"\x28\xb5\x2f\xfd and no more than that",
+    ] {
+        let found = added(content).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["srv/x"]);
+    }
+}
+
 #[test]
 fn documents_are_files() {
     makes(
