@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use hull_image::build::{
     self, Action, Base, Building, Files, Ignore, Instruction, Keyword, MAX_DOCKERFILE, Plan,
     PlanOptions, Stage,
@@ -60,8 +61,8 @@ pub struct BuildOptions {
 
 /// Who is told how a build goes.
 pub trait Report: Send + Sync {
-    /// Something is to be shown as it is.
-    fn say(&self, text: &str);
+    /// Something is to be shown as it is. The build goes on when this is over, so it may wait for whoever reads.
+    fn say<'a>(&'a self, text: &'a str) -> BoxFuture<'a, ()>;
     /// A stage has made this image.
     fn made(&self, image: &Digest);
     /// Who is told how a pull goes.
@@ -138,7 +139,7 @@ impl Build {
     pub async fn run(&self, report: &dyn Report) -> Result<Digest, BuildError> {
         let mut made = Made::default();
         for text in &self.global {
-            self.tell_step(&mut made, report, text);
+            self.tell_step(&mut made, report, text).await;
         }
         let mut last = None;
         for stage in &self.plan.stages {
@@ -152,14 +153,20 @@ impl Build {
         };
         if !self.plan.unused.is_empty() {
             let names = self.plan.unused.join(" ");
-            report.say(&format!(
-                "[Warning] One or more build-args [{names}] were not consumed\n"
-            ));
+            report
+                .say(&format!(
+                    "[Warning] One or more build-args [{names}] were not consumed\n"
+                ))
+                .await;
         }
-        report.say(&format!("Successfully built {}\n", image.id().short()));
+        report
+            .say(&format!("Successfully built {}\n", image.id().short()))
+            .await;
         for name in &self.options.names {
             self.store().tag(&image.id().to_string(), name)?;
-            report.say(&format!("Successfully tagged {}\n", name.familiar()));
+            report
+                .say(&format!("Successfully tagged {}\n", name.familiar()))
+                .await;
         }
         Ok(image.id())
     }
@@ -168,11 +175,13 @@ impl Build {
         self.supervisor.images()
     }
 
-    fn tell_step(&self, made: &mut Made, report: &dyn Report, text: &str) {
+    async fn tell_step(&self, made: &mut Made, report: &dyn Report, text: &str) {
         let steps = |stage: &Stage| 1 + stage.instructions.len();
         let all = self.global.len() + self.plan.stages.iter().map(steps).sum::<usize>();
         made.step += 1;
-        report.say(&format!("Step {}/{all} : {text}\n", made.step));
+        report
+            .say(&format!("Step {}/{all} : {text}\n", made.step))
+            .await;
     }
 
     async fn stage(
@@ -181,7 +190,7 @@ impl Build {
         made: &mut Made,
         report: &dyn Report,
     ) -> Result<Image, BuildError> {
-        self.tell_step(made, report, &stage.original);
+        self.tell_step(made, report, &stage.original).await;
         let below = match &stage.base {
             Base::Scratch => None,
             Base::Stage(index) => Some(made.stage(*index)?),
@@ -205,7 +214,7 @@ impl Build {
                 .map(str::to_owned);
             key = image.id();
         }
-        report.say(&arrow(below.as_ref()));
+        report.say(&arrow(below.as_ref())).await;
         let mut making = Making {
             building: Building::new(&self.plan, stage, config, &key),
             below,
@@ -214,14 +223,16 @@ impl Build {
         let triggers = making.building.triggers()?;
         if !triggers.is_empty() {
             let (count, s) = (triggers.len(), if triggers.len() == 1 { "" } else { "s" });
-            report.say(&format!("# Executing {count} build trigger{s}\n"));
+            report
+                .say(&format!("# Executing {count} build trigger{s}\n"))
+                .await;
         }
         for instruction in &triggers {
             self.instruction(instruction, &mut making, made, report)
                 .await?;
         }
         for instruction in &stage.instructions {
-            self.tell_step(made, report, &instruction.original);
+            self.tell_step(made, report, &instruction.original).await;
             self.instruction(instruction, &mut making, made, report)
                 .await?;
         }
@@ -251,7 +262,7 @@ impl Build {
                 Action::Configure { config }
             }
             None => {
-                report.say(&arrow(making.below.as_ref()));
+                report.say(&arrow(making.below.as_ref())).await;
                 return Ok(());
             }
         };
@@ -268,8 +279,8 @@ impl Build {
             false => store.step(&key)?,
         };
         if known.is_some() {
-            report.say(" ---> Using cache\n");
-            report.say(&arrow(known.as_ref()));
+            report.say(" ---> Using cache\n").await;
+            report.say(&arrow(known.as_ref())).await;
             making.below = known;
             return Ok(());
         }
@@ -289,7 +300,7 @@ impl Build {
             }
         };
         store.note_step(&key, &image.id())?;
-        report.say(&arrow(Some(&image)));
+        report.say(&arrow(Some(&image))).await;
         making.below = Some(image);
         Ok(())
     }

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use hull_engine::supervisor::{Build, BuildError, Report};
 use hull_image::{Digest, Progress};
 use serde_json::json;
@@ -46,7 +47,7 @@ pub(crate) async fn build(
             () = lines.gone() => return,
         };
         match built {
-            Ok(id) if quiet => told.stream(&format!("{id}\n")),
+            Ok(id) if quiet => told.stream(&format!("{id}\n")).await,
             Ok(id) => {
                 crate::images::publish(&supervisor, "build", &id.to_string(), &id.to_string());
             }
@@ -63,17 +64,19 @@ struct Told {
 }
 
 impl Told {
-    fn stream(&self, text: &str) {
+    async fn stream(&self, text: &str) {
         // A client that has left calls the build off by itself.
-        let _ = self.lines.send(&json!({ "stream": text }));
+        let _ = self.lines.send_in_turn(&json!({ "stream": text })).await;
     }
 }
 
 impl Report for Told {
-    fn say(&self, text: &str) {
-        if !self.quiet {
-            self.stream(text);
-        }
+    fn say<'a>(&'a self, text: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if !self.quiet {
+                self.stream(text).await;
+            }
+        })
     }
 
     fn made(&self, image: &Digest) {

@@ -58,10 +58,17 @@ impl Report {
         };
         let line = line(self.way, layer, state);
         // What says nothing new would only cost time.
-        if *last != line {
-            self.say(&line);
-            *last = line;
+        if *last == line {
+            return;
         }
+        match state {
+            // How far it is goes with every piece that comes. A slow client hears of some.
+            LayerState::Downloading { .. } | LayerState::Uploading { .. } => {
+                let _ = self.lines.send_in_passing(&line);
+            }
+            _ => self.say(&line),
+        }
+        *last = line;
     }
 
     fn say(&self, line: &Value) {

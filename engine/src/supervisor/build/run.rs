@@ -77,7 +77,7 @@ impl Build {
         let container = self.supervisor.create(config, client).await?;
         let short = container.id().short().to_owned();
         let intermediate = Intermediate(Some(Arc::clone(&container)));
-        report.say(&format!(" ---> Running in {short}\n"));
+        report.say(&format!(" ---> Running in {short}\n")).await;
         let (guest, inquiry) = container.wired_guest().await?;
         let ran = self.run_in(&container, &guest, inquiry, run, below, report);
         match ran.await {
@@ -87,7 +87,9 @@ impl Build {
                 match self.options.force_remove {
                     true => {
                         intermediate.remove().await?;
-                        report.say(&format!(" ---> Removed intermediate container {short}\n"));
+                        report
+                            .say(&format!(" ---> Removed intermediate container {short}\n"))
+                            .await;
                     }
                     false => intermediate.keep().await?,
                 }
@@ -103,7 +105,9 @@ impl Build {
         match self.options.remove {
             true => {
                 intermediate.remove().await?;
-                report.say(&format!(" ---> Removed intermediate container {short}\n"));
+                report
+                    .say(&format!(" ---> Removed intermediate container {short}\n"))
+                    .await;
             }
             false => intermediate.keep().await?,
         }
@@ -147,8 +151,8 @@ impl Build {
             // As Docker's builder shows what goes to standard error.
             match is_error {
                 _ if text.is_empty() => {}
-                true => report.say(&format!("\x1b[91m{text}\x1b[0m")),
-                false => report.say(&text),
+                true => report.say(&format!("\x1b[91m{text}\x1b[0m")).await,
+                false => report.say(&text).await,
             }
         }
         let ended = waiting.join_next().await;
