@@ -246,6 +246,35 @@ fn images_are_listed_tagged_and_removed() {
     daemon.end();
 }
 
+#[test]
+fn an_image_goes_with_or_without_those_that_it_was_made_of() {
+    if !has_docker() {
+        return;
+    }
+    let home = Home::with_image("busybox");
+    let daemon = Daemon::start(&home);
+    let context = home.scratch().join("context");
+    std::fs::create_dir(&context).unwrap();
+    let dockerfile = "FROM busybox\nLABEL one=1\nLABEL two=2\n";
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let parent = || {
+        let mut build = daemon.docker(&["build", "-t", "made", &context.to_string_lossy()]);
+        build.env("DOCKER_BUILDKIT", "0");
+        let _ = Running::start(&mut build).finish().success();
+        daemon.ok(&["inspect", "--format", "{{.Parent}}", "made"])
+    };
+    let kept = parent();
+    daemon.ok(&["rmi", "--no-prune", "made"]);
+    assert_eq!(daemon.ok(&["inspect", "--format", "{{.Id}}", &kept]), kept);
+    assert_eq!(parent(), kept);
+    let gone = daemon.ok(&["rmi", "made"]);
+    assert!(gone.contains(&format!("Deleted: {kept}")), "{gone}");
+    daemon
+        .run(&["image", "inspect", &kept])
+        .fails_with(1, &["No such image"]);
+    daemon.end();
+}
+
 /// The names in a tar archive, sorted.
 fn names(archive: &std::path::Path) -> Vec<String> {
     let listed = std::process::Command::new("tar")

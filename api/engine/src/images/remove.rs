@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use hull_image::{Digest, Removed, Use};
+use hull_image::{Digest, Remove, Removed, Use};
 use serde_json::{Value, json};
 
 use crate::containers;
@@ -17,11 +17,15 @@ pub(crate) async fn remove(
     params: Params,
 ) -> Result<Response, ApiError> {
     containers::fields::refuse_parameter(&params, "DELETE /images/{name}?platforms")?;
-    let (force, uses) = (params.flag("force"), uses(&supervisor));
+    let how = Remove {
+        force: params.flag("force"),
+        keep_parents: params.flag("noprune"),
+        uses: uses(&supervisor),
+    };
     let (store, wanted) = (supervisor.images().clone(), name.clone());
     let removed = blocking(move || {
         let id = store.resolve(&wanted)?;
-        let removed = store.remove(&wanted, force, &uses)?;
+        let removed = store.remove_with(&wanted, &how)?;
         Ok::<_, hull_image::store::Error>((id, removed))
     });
     let (id, removed) = removed.await?;
