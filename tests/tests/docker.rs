@@ -225,6 +225,10 @@ fn images_are_listed_tagged_and_removed() {
         daemon.ok(&["rmi", "registry.example:5000/team/box:1"]),
         "Untagged: registry.example:5000/team/box:1"
     );
+    let inspect = ["image", "inspect", "--format", "{{.Id}}", "--platform"];
+    let inspect = |platform| daemon.run(&[&inspect[..], &[platform, "busybox"]].concat());
+    assert_eq!(inspect("linux/amd64").success().trim(), id);
+    inspect("linux/arm64").fails_with(1, &["does not provide the specified platform"]);
     daemon.ok(&["create", "--name", "user", "busybox"]);
     daemon.run(&["rmi", "busybox"]).fails_with(1, &["in use"]);
     daemon.ok(&["container", "prune", "--force"]);

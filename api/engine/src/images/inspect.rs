@@ -5,6 +5,7 @@ use hull_image::Reference;
 use hull_image::store::Details;
 use serde_json::{Value, json};
 
+use super::platform;
 use crate::containers::commit::OF_AN_IMAGE;
 use crate::containers::fields;
 use crate::error::{ApiError, blocking};
@@ -19,6 +20,7 @@ pub(super) async fn inspect(
     params: &Params,
 ) -> Result<Response, ApiError> {
     fields::refuse_parameter(params, "GET /images/{name}/json?manifests")?;
+    platform::check(&supervisor, name, platform::wanted(params)?.as_ref()).await?;
     let (store, name) = (supervisor.images().clone(), name.to_owned());
     let image = blocking(move || store.inspect(&name)).await?;
     Ok(lines::value(&details(&image)))
