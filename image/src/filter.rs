@@ -59,7 +59,7 @@ impl Filters {
             "before" => self.before.push(value.to_owned()),
             "since" => self.since.push(value.to_owned()),
             "until" => {
-                let time = time::point(value, now)
+                let time = time::moment(value, now)
                     .ok_or_else(|| wrong(": it is a time, or a duration such as 24h"))?;
                 self.until = Some(self.until.map_or(time, |other| other.min(time)));
             }

@@ -47,4 +47,4 @@ pub use push::{Error as PushError, PushOptions, Pushed};
 pub use reference::Reference;
 pub use save::{Error as SaveError, SaveOptions};
 pub use store::{Image, Lease, Prune, Remove, Removed, Store, Use};
-pub use time::go_duration;
+pub use time::{go_duration, moment};

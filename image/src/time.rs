@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 /// A duration in Go's notation, such as `1h30m` or `1.5s`; not below 0.
 pub fn go_duration(text: &str) -> Option<Duration> {
@@ -57,13 +58,15 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(u64::try_from(total).ok()?))
 }
 
-/// A point in time: seconds since 1970, a date with or without a time, or a duration before `now`.
-pub(crate) fn point(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !seconds.is_empty() && digits(seconds) && digits(fraction) && fraction.len() <= 9 {
-        let nanos = format!("{fraction:0<9}").parse::<i32>().ok()?;
-        return Timestamp::new(seconds.parse().ok()?, nanos).ok();
+/// A point in time: seconds since 1970 with or without a fraction, RFC 3339 with or without a time and a zone, or a duration before
+/// `now`. Without a zone it is this machine's, as Docker has it.
+pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    moment_in(text, now, TimeZone::system)
+}
+
+fn moment_in(text: &str, now: Timestamp, here: impl FnOnce() -> TimeZone) -> Option<Timestamp> {
+    if let Some(unix) = unix(text) {
+        return Some(unix);
     }
     if let Some(before) = go_duration(text) {
         return now.checked_sub(before).ok();
@@ -71,14 +74,25 @@ pub(crate) fn point(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }
-    // Without a zone it is this machine's.
-    let local = text.parse::<DateTime>().ok()?;
-    let zone = jiff::tz::TimeZone::system();
-    local.to_zoned(zone).ok().map(|zoned| zoned.timestamp())
+    let local = text.parse::<DateTime>().ok()?.to_zoned(here()).ok()?;
+    Some(local.timestamp())
+}
+
+/// Seconds since 1970; of the fraction, nine digits count.
+fn unix(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(seconds.strip_prefix('-').unwrap_or(seconds)) || !digits(fraction) {
+        return None;
+    }
+    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Timestamp::new(seconds.parse().ok()?, nanoseconds).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -105,18 +119,33 @@ mod tests {
     }
 
     #[test]
-    fn points_in_time_come_in_several_forms() {
+    fn moments_are_read_in_every_spelling() {
         let now: Timestamp = "2024-05-06T12:00:00Z".parse().unwrap();
+        let two_hours_ahead = || TimeZone::fixed(jiff::tz::offset(2));
+        let read = |text: &str| moment_in(text, now, two_hours_ahead);
         for (text, expected) in [
             ("1714996800", "2024-05-06T12:00:00Z"),
             ("1714996800.5", "2024-05-06T12:00:00.5Z"),
+            ("1714996800.000000001", "2024-05-06T12:00:00.000000001Z"),
+            ("-1", "1969-12-31T23:59:59Z"),
             ("1h", "2024-05-06T11:00:00Z"),
+            ("1h30m", "2024-05-06T10:30:00Z"),
             ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z"),
             ("2024-01-02T03:04:05+01:00", "2024-01-02T02:04:05Z"),
+            ("2024-01-02T03:04:05", "2024-01-02T01:04:05Z"),
+            ("2024-01-02", "2024-01-01T22:00:00Z"),
         ] {
-            assert_eq!(point(text, now), Some(expected.parse().unwrap()), "{text}");
+            assert_eq!(read(text), Some(expected.parse().unwrap()), "{text}");
         }
-        assert!(point("2024-01-02", now).is_some());
-        assert_eq!(point("soon", now), None);
+        for text in ["", "soon", "10x", ".", "m", "1..5s"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = moment(&text, Timestamp::UNIX_EPOCH);
+        }
     }
 }

@@ -78,79 +78,20 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
-/// A moment as the API takes it: seconds since 1970 with a fraction, RFC 3339 with or without a zone or time, or how long ago (`10m`,
-/// `1h30m`).
+/// A moment as the API takes it, of those that [`hull_image::moment`] knows.
 ///
 /// # Errors
 /// When it is none of these.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, ApiError> {
-    parse_moment(text, Timestamp::now()).ok_or_else(|| {
+    hull_image::moment(text, Timestamp::now()).ok_or_else(|| {
         ApiError::invalid(format!(
             "failed to parse {text:?} as a time: seconds since 1970, RFC 3339 or a duration such as 10m is expected"
         ))
     })
 }
 
-fn parse_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Some(unix) = unix(text) {
-        return Some(unix);
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
-    }
-    // Without a zone it is in the daemon's, which is UTC for all that it shows.
-    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
-        return time
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()
-            .map(|time| time.timestamp());
-    }
-    now.checked_sub(go_duration(text)?).ok()
-}
-
-fn unix(text: &str) -> Option<Timestamp> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(seconds.strip_prefix('-').unwrap_or(seconds)) || !digits(fraction) {
-        return None;
-    }
-    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Timestamp::new(seconds.parse().ok()?, nanoseconds).ok()
-}
-
-/// A duration as Go writes it: `1h30m`, `1.5s`, `300ms`.
-pub(crate) fn go_duration(text: &str) -> Option<SignedDuration> {
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (number, after) = rest.split_at(end);
-        let end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let unit = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * unit;
-        rest = after;
-    }
-    if text.is_empty() {
-        return None;
-    }
-    SignedDuration::try_from_secs_f64(total).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -187,54 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_read_in_every_spelling() {
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let parse = |text| parse_moment(text, now);
-        assert_eq!(
-            parse("1600000000"),
-            Timestamp::from_second(1_600_000_000).ok()
-        );
-        assert_eq!(
-            parse("1600000000.5"),
-            Timestamp::new(1_600_000_000, 500_000_000).ok()
-        );
-        assert_eq!(
-            parse("1600000000.000000001"),
-            Timestamp::new(1_600_000_000, 1).ok()
-        );
-        assert_eq!(
-            parse("2020-09-13T12:26:40Z"),
-            Timestamp::from_second(1_600_000_000).ok()
-        );
-        assert_eq!(
-            parse("2020-09-13T14:26:40+02:00"),
-            Timestamp::from_second(1_600_000_000).ok()
-        );
-        assert_eq!(
-            parse("2020-09-13T12:26:40"),
-            Timestamp::from_second(1_600_000_000).ok()
-        );
-        assert_eq!(
-            parse("2020-09-13"),
-            Timestamp::from_second(1_599_955_200).ok()
-        );
-        assert_eq!(parse("10m"), Timestamp::from_second(1_699_999_400).ok());
-        assert_eq!(parse("1h30m"), Timestamp::from_second(1_699_994_600).ok());
-        for text in ["", "yesterday", "10", "10x", ".", "m", "1..5s"] {
-            assert_eq!(parse(text).is_some(), text == "10", "{text}");
-        }
-    }
-
-    #[test]
     fn log_lines_have_times_of_one_length() {
         let time = Timestamp::new(1_600_000_000, 1_000).unwrap();
         assert_eq!(fixed_time(time), "2020-09-13T12:26:40.000001000Z");
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics(text in ".*") {
-            let _ = parse_moment(&text, Timestamp::UNIX_EPOCH);
-        }
     }
 }

@@ -13,7 +13,6 @@ use crate::lines;
 use crate::params::Params;
 use crate::router::Shared;
 use crate::system::events;
-use crate::words;
 
 pub(crate) async fn prune(
     State(supervisor): State<Shared>,
@@ -28,15 +27,7 @@ pub(crate) async fn prune(
         fields::refuse_parameter(&params, &format!("POST /build/prune?{name}"))?;
     }
     let filters = params.filters(&["until"])?;
-    let until = match filters.values("until") {
-        [] => None,
-        [text] => Some(words::moment(text)?),
-        _ => {
-            return Err(ApiError::invalid(
-                "invalid filter 'until': one moment is enough",
-            ));
-        }
-    };
+    let until = filters.until()?;
     let (store, uses) = (supervisor.images().clone(), images::uses(&supervisor));
     let prune = PruneSteps {
         all: params.flag("all"),
