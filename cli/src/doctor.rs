@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use hull_engine::doctor::{self, Check, Diagnosis, Verdict};
 
 use crate::context::Context;
+use crate::out;
 
 /// See whether this host can run microVMs, and what to do if not
 ///
@@ -31,8 +32,8 @@ enum Format {
 pub(crate) async fn run(args: Args, ctx: &Context) -> anyhow::Result<ExitCode> {
     let diagnosis = doctor::examine(ctx.paths()).await;
     match args.format {
-        Format::Text => anstream::print!("{}", text(&diagnosis)),
-        Format::Json => anstream::println!("{}", serde_json::to_string_pretty(&diagnosis)?),
+        Format::Text => out::styled(&text(&diagnosis))?,
+        Format::Json => out::line(&serde_json::to_string_pretty(&diagnosis)?)?,
     }
     Ok(match diagnosis.ready {
         true => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! Standard output, whose reader may have heard enough.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write};
 
+use anyhow::Context as _;
 use thiserror::Error;
 
 /// Nobody reads what this command prints: it ends as programs do that do not handle SIGPIPE, without a word.
@@ -19,11 +20,19 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     write(format!("{text}\n").as_bytes())
 }
 
+/// Prints a text with styles, which are taken out where there is no terminal.
+pub(crate) fn styled(text: &str) -> anyhow::Result<()> {
+    to(anstream::stdout().lock(), text.as_bytes())
+}
+
 /// Writes bytes.
 pub(crate) fn write(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
+    to(io::stdout().lock(), bytes)
+}
+
+fn to(mut stdout: impl Write, bytes: &[u8]) -> anyhow::Result<()> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Unheard.into()),
-        written => Ok(written?),
+        written => written.context("standard output cannot be written to"),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::format::table::{Format, table};
 use crate::format::units::{ago, size};
+use crate::out;
 use crate::pruning::confirmed;
 use crate::run::spinner::Spinner;
 
@@ -108,7 +109,7 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
     let all = all(templates)?;
     if args.quiet {
         for one in &all {
-            anstream::println!("{}", short(&one.key));
+            out::line(short(&one.key))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -124,7 +125,7 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
                 "used": one.used.to_string(),
                 "size": one.size,
             });
-            anstream::println!("{object}");
+            out::line(&object.to_string())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -151,7 +152,7 @@ fn ls(args: &LsArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
             size(one.size),
         ]);
     }
-    anstream::println!("{table}");
+    out::line(&table.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +169,7 @@ fn rm(args: &RmArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
             )),
         };
         match removed {
-            Ok(true) => anstream::println!("{text}"),
+            Ok(true) => out::line(text)?,
             Ok(false) => code = crate::fail(&anyhow::anyhow!("No such template: {text}")),
             Err(error) => code = crate::fail(&error),
         }
@@ -183,11 +184,11 @@ fn prune(args: &PruneArgs, templates: &Templates) -> anyhow::Result<ExitCode> {
     let mut freed = 0;
     for one in all(templates)? {
         if templates.remove(&one.key)? {
-            anstream::println!("Deleted: {}", short(&one.key));
+            out::line(&format!("Deleted: {}", short(&one.key)))?;
             freed += one.size;
         }
     }
-    anstream::println!("Total reclaimed space: {}", size(freed));
+    out::line(&format!("Total reclaimed space: {}", size(freed)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -438,3 +438,41 @@ fn ended(hull: &Hull, logs: Running) {
     let pruned = hull.ok(&["container", "prune", "--force"]);
     assert_eq!(pruned, "Total reclaimed space: 0B");
 }
+
+#[test]
+fn output_that_nobody_takes_is_an_error_and_no_panic() {
+    let hull = Hull::new();
+    hull.ok(&["tag", "busybox", "other"]);
+    let commands: &[&[&str]] = &[
+        &["doctor"],
+        &["doctor", "--format", "json"],
+        &["images"],
+        &["ps"],
+        &["vm", "ls"],
+        &["template", "ls"],
+        &["template", "prune", "--force"],
+        &["create", "busybox"],
+        &["rmi", "other"],
+        &["image", "inspect", "busybox"],
+    ];
+    for args in commands {
+        let full = fs::File::create("/dev/full").unwrap();
+        let ended = hull.home.hull(args).stdout(full).output().unwrap();
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {words}");
+        assert!(
+            words.contains("No space left on device"),
+            "{args:?}: {words}"
+        );
+    }
+    hull.ok(&["tag", "busybox", "other"]);
+    for args in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = hull.home.hull(args).stdout(writer).output().unwrap();
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        // As if it had died of SIGPIPE, without a word.
+        assert_eq!(ended.status.code(), Some(141), "{args:?}: {words}");
+        assert_eq!(words, "", "{args:?}");
+    }
+}

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::context::{Context, Kind};
 use super::{Args, archive};
 use crate::format::units;
+use crate::out;
 
 /// Bytes that are sent at once.
 const PIECE: usize = 64 << 10;
@@ -59,7 +60,7 @@ pub(super) fn send(
             Ok(()) => {
                 if !quiet && sent > 0 {
                     let size = units::size(sent);
-                    anstream::println!("Sending build context to Docker daemon  {size}");
+                    out::line(&format!("Sending build context to Docker daemon  {size}"))?;
                 }
                 Ok(sent)
             }

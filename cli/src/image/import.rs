@@ -9,6 +9,7 @@ use hull_image::{ImportOptions, Platform, Reference, registry};
 
 use super::store;
 use crate::context::Context;
+use crate::out;
 
 /// Make an image of a root file system in a tar archive
 #[derive(Debug, clap::Args)]
@@ -63,6 +64,6 @@ pub(super) async fn run(args: ImportArgs, ctx: &Context) -> anyhow::Result<ExitC
         platform: args.platform,
     };
     let id = store(ctx)?.import(root, options).await?;
-    anstream::println!("{id}");
+    out::line(&id.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use hull_image::{Input, LoadOptions, Platform, Reference};
 use super::progress::{self, Way};
 use super::store;
 use crate::context::Context;
+use crate::out;
 
 /// Load images from an archive or an OCI layout
 #[derive(Debug, clap::Args)]
@@ -50,10 +51,10 @@ pub(super) async fn run(args: LoadArgs, ctx: &Context) -> anyhow::Result<ExitCod
     let loaded = store(ctx)?.load(input, &options, progress).await?;
     for image in loaded {
         for name in &image.names {
-            anstream::println!("Loaded image: {}", name.familiar());
+            out::line(&format!("Loaded image: {}", name.familiar()))?;
         }
         if image.names.is_empty() {
-            anstream::println!("Loaded image ID: {}", image.id);
+            out::line(&format!("Loaded image ID: {}", image.id))?;
         }
     }
     Ok(ExitCode::SUCCESS)

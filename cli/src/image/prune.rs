@@ -47,7 +47,7 @@ pub(super) fn run(args: &PruneArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
         uses: Engine::uses(ctx.paths()),
     };
     let (removed, freed) = store(ctx)?.prune(&prune)?;
-    rm::print(&removed);
+    rm::print(&removed)?;
     reclaimed(freed.bytes)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use hull_image::{Platform, PullOptions, Pulled, Reference, registry};
 use super::progress::{self, Way};
 use super::store;
 use crate::context::Context;
+use crate::out;
 use crate::trust::Trust;
 
 /// Fetch an image from a registry
@@ -45,10 +46,10 @@ pub(super) async fn run(args: PullArgs, ctx: &Context) -> anyhow::Result<ExitCod
     };
     let pulled = fetch(&reference, &options, args.quiet, ctx).await?;
     if !args.quiet {
-        anstream::println!("Digest: {}", pulled.digest);
-        anstream::println!("Status: {}", status(&reference, &pulled));
+        out::line(&format!("Digest: {}", pulled.digest))?;
+        out::line(&format!("Status: {}", status(&reference, &pulled)))?;
     }
-    anstream::println!("{reference}");
+    out::line(&reference.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use super::progress::{self, Way};
 use super::store;
 use crate::complete;
 use crate::context::Context;
+use crate::out;
 use crate::trust::Trust;
 
 /// Send an image to a registry
@@ -66,18 +67,24 @@ pub(super) async fn run(args: PushArgs, ctx: &Context) -> anyhow::Result<ExitCod
     };
     if !args.quiet {
         if !has_tag && !args.all_tags {
-            anstream::println!("Using default tag: latest");
+            out::line("Using default tag: latest")?;
         }
-        anstream::println!("The push refers to repository [{}]", reference.name());
+        out::line(&format!(
+            "The push refers to repository [{}]",
+            reference.name()
+        ))?;
     }
     for name in names {
         let progress = progress::choose(args.quiet, Way::Out);
         let pushed = store.push(&name, &options, progress).await?;
         if args.quiet {
-            anstream::println!("{name}");
+            out::line(&name.to_string())?;
         } else {
             let tag = name.tag().unwrap_or_default();
-            anstream::println!("{tag}: digest: {} size: {}", pushed.digest, pushed.size);
+            out::line(&format!(
+                "{tag}: digest: {} size: {}",
+                pushed.digest, pushed.size
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

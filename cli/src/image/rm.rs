@@ -8,6 +8,7 @@ use hull_image::{Remove, Removed};
 use super::store;
 use crate::complete;
 use crate::context::Context;
+use crate::out;
 
 /// Remove images
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(super) fn run(args: &RmArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for image in &args.images {
         match store.remove_with(image, &remove) {
-            Ok(removed) => print(&removed),
+            Ok(removed) => print(&removed)?,
             Err(error) => code = crate::fail(&error.into()),
         }
     }
@@ -44,11 +45,12 @@ pub(super) fn run(args: &RmArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// One line per name and image.
-pub(super) fn print(removed: &[Removed]) {
+pub(super) fn print(removed: &[Removed]) -> anyhow::Result<()> {
     for one in removed {
         match one {
-            Removed::Untagged(name) => anstream::println!("Untagged: {}", name.familiar()),
-            Removed::Deleted(id) => anstream::println!("Deleted: {id}"),
+            Removed::Untagged(name) => out::line(&format!("Untagged: {}", name.familiar()))?,
+            Removed::Deleted(id) => out::line(&format!("Deleted: {id}"))?,
         }
     }
+    Ok(())
 }

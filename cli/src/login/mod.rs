@@ -81,7 +81,7 @@ pub(crate) async fn run(mut args: Args, ctx: &Context) -> anyhow::Result<ExitCod
     if args.username.is_none() && args.password.is_none() {
         let known = known(&keyring, &registry).await?;
         if let Some(known) = known {
-            anstream::println!("Authenticating with existing credentials...");
+            out::line("Authenticating with existing credentials...")?;
             match check(&daemon, &server, &known).await {
                 Ok(answer) => return done(&keyring, &registry, known, answer).await,
                 Err(error) if !std::io::stdin().is_terminal() => return Err(error),

@@ -11,13 +11,14 @@ use super::cidfile::CidFile;
 use super::config;
 use crate::client::{Daemon, Said, said};
 use crate::context::Context;
+use crate::out;
 
 /// Makes a container and prints its id.
 pub(crate) async fn run(args: CreateArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     let body = config::body(&args.container, &args.image_and_command)?;
     let daemon = Daemon::connect(ctx).await?;
     let id = create(&daemon, &args.container, body, ctx).await?;
-    anstream::println!("{id}");
+    out::line(&id)?;
     Ok(ExitCode::SUCCESS)
 }
 

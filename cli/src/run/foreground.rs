@@ -15,6 +15,7 @@ use super::timing::Clock;
 use crate::attach::{Begun, End, Options, Program, Session, Streams, Wanted, terminal};
 use crate::client::{Daemon, Exchange, Said, understood};
 use crate::container::Seen;
+use crate::out;
 use crate::out::Unheard;
 
 /// SIGPIPE: what a program gets that writes where nobody reads.
@@ -141,10 +142,10 @@ pub(crate) async fn run(
             return Ok(signal.saturating_add(128));
         }
     }
-    session.raw()?;
     if !how.stdout && !how.stderr {
-        anstream::println!("{id}");
+        out::line(id)?;
     }
+    session.raw()?;
     let passed = session.pass(streams, Some(clock.first_byte())).await;
     session.release();
     match passed {

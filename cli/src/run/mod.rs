@@ -25,6 +25,7 @@ use crate::attach::terminal;
 use crate::client::Daemon;
 use crate::container::Seen;
 use crate::context::Context;
+use crate::out;
 
 /// Docker's exit code for what fails before a process runs.
 const FAILED: u8 = 125;
@@ -72,7 +73,7 @@ async fn run_container(args: Args, ctx: &Context) -> anyhow::Result<u8> {
     }) = streams
     else {
         daemon.post::<Started>(&start, &()).await?;
-        anstream::println!("{id}");
+        out::line(&id)?;
         return Ok(0);
     };
     let how = How {
@@ -153,7 +154,7 @@ async fn from_snapshot(
     let start = format!("/hull/containers/{}/start?measure={is_measured}", made.id);
     if args.detach {
         daemon.post::<Started>(&start, &()).await?;
-        anstream::println!("{}", made.id);
+        out::line(&made.id)?;
         return Ok(0);
     }
     let how = How {

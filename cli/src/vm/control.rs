@@ -124,7 +124,7 @@ pub(super) async fn resume(args: ResumeArgs, vms: &MicroVms) -> anyhow::Result<E
     let mut code = ExitCode::SUCCESS;
     for text in &args.which.names {
         match resume_one(text, vms).await {
-            Ok(name) => args.which.format.done(&name, vms),
+            Ok(name) => args.which.format.done(&name, vms)?,
             Err(error) => code = crate::fail(&error),
         }
     }
@@ -184,7 +184,7 @@ where
             Err(error) => Err(error),
         };
         match done {
-            Ok(name) => which.format.done(&name, vms),
+            Ok(name) => which.format.done(&name, vms)?,
             Err(error) => code = crate::fail(&error.into()),
         }
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::name;
 use crate::fork::Children;
+use crate::out;
 use crate::own;
 
 /// Fork a running microVM, with its memory and disks
@@ -92,20 +93,19 @@ pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> 
                 .flat_map(|port| ["--publish", port.as_str()]),
         );
         match own::leave("the microVM", &own).await {
-            Ok(name) => {
-                if args.format == Format::Name {
-                    anstream::println!("{name}");
-                }
-                children.push(name);
-            }
+            Ok(name) => children.push(name),
             Err(error) => code = crate::fail(&error),
         }
     }
     vms.snapshots().remove(&snapshot)?;
-    if args.format == Format::Json {
+    if args.format == Format::Name {
+        for name in &children {
+            out::line(name)?;
+        }
+    } else {
         let milliseconds = taken.stood_still.as_secs_f64() * 1000.0;
         let object = json!({ "children": children, "parent_stood_still_ms": milliseconds });
-        anstream::println!("{object}");
+        out::line(&object.to_string())?;
     }
     Ok(code)
 }

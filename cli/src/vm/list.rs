@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::name;
 use crate::format::table::{Format, table};
 use crate::format::units::ago;
+use crate::out;
 
 /// List microVMs
 #[derive(Debug, clap::Args)]
@@ -48,11 +49,11 @@ pub(super) fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     all.retain(|one| args.all || one.state.status == VmStatus::Running);
     if args.quiet {
         for one in &all {
-            anstream::println!("{}", one.record.name);
+            out::line(&one.record.name.to_string())?;
         }
     } else if args.format == Format::Json {
         for one in &all {
-            anstream::println!("{}", object(one, vms));
+            out::line(&object(one, vms).to_string())?;
         }
     } else {
         let now = Timestamp::now();
@@ -69,7 +70,7 @@ pub(super) fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
                 format!("{} ago", ago(one.record.created, now)),
             ]);
         }
-        anstream::println!("{table}");
+        out::line(&table.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +84,7 @@ pub(super) fn inspect(args: &InspectArgs, vms: &MicroVms) -> anyhow::Result<Exit
             Err(error) => code = crate::fail(&error.into()),
         }
     }
-    anstream::println!("{}", serde_json::to_string_pretty(&found)?);
+    out::line(&serde_json::to_string_pretty(&found)?)?;
     Ok(code)
 }
 
@@ -108,7 +109,7 @@ pub(super) fn stats(args: &StatsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode
                 "size_mib": size,
                 "threads": stats.threads,
             });
-            anstream::println!("{object}");
+            out::line(&object.to_string())?;
         }
         table.add_row([
             name.to_string(),
@@ -118,7 +119,7 @@ pub(super) fn stats(args: &StatsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode
         ]);
     }
     if args.format == Format::Table {
-        anstream::println!("{table}");
+        out::line(&table.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ use hull_engine::plain::{MicroVms, VmName};
 use serde_json::json;
 
 use super::list::object;
+use crate::out;
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,12 +29,12 @@ pub(super) struct Which {
 
 impl Report {
     /// Prints one to which it was done.
-    pub(super) fn done(self, name: &VmName, vms: &MicroVms) {
+    pub(super) fn done(self, name: &VmName, vms: &MicroVms) -> anyhow::Result<()> {
         match (self, vms.get(name)) {
-            (Self::Name, _) => anstream::println!("{name}"),
-            (Self::Json, Ok(one)) => anstream::println!("{}", object(&one, vms)),
+            (Self::Name, _) => out::line(&name.to_string()),
+            (Self::Json, Ok(one)) => out::line(&object(&one, vms).to_string()),
             (Self::Json, Err(_)) => {
-                anstream::println!("{}", json!({ "name": name, "status": "removed" }));
+                out::line(&json!({ "name": name, "status": "removed" }).to_string())
             }
         }
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::name;
 use crate::format::table::{Format, table};
 use crate::format::units::{ago, size};
+use crate::out;
 use crate::snapshot::LsArgs;
 
 /// Take a snapshot of a running microVM: its memory, and copies of the disks that it writes. It goes on
@@ -55,13 +56,13 @@ struct RmArgs {
 pub(super) async fn run(args: Args, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(Command::Ls(args)) => ls(&args, vms),
-        Some(Command::Rm(args)) => Ok(rm(&args, vms)),
+        Some(Command::Rm(args)) => rm(&args, vms),
         None => {
             let of = name(&args.name.unwrap_or_default())?;
             let snapshot = args.snapshot.unwrap_or_default();
             let (vms, to) = (vms.clone(), snapshot.clone());
             tokio::task::spawn_blocking(move || vms.snapshot(&of, &to)).await??;
-            anstream::println!("{snapshot}");
+            out::line(&snapshot)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -71,7 +72,7 @@ fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let all = vms.snapshots().list()?;
     if args.quiet {
         for one in &all {
-            anstream::println!("{}", one.name);
+            out::line(&one.name)?;
         }
     } else if args.format == Format::Json {
         for one in &all {
@@ -82,7 +83,7 @@ fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
                 "size": one.size,
                 "spec": one.spec,
             });
-            anstream::println!("{object}");
+            out::line(&object.to_string())?;
         }
     } else {
         let now = Timestamp::now();
@@ -97,19 +98,19 @@ fn ls(args: &LsArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
                 size(one.size),
             ]);
         }
-        anstream::println!("{table}");
+        out::line(&table.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn rm(args: &RmArgs, vms: &MicroVms) -> ExitCode {
+fn rm(args: &RmArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for name in &args.names {
         let removed: Result<(), VmError> = vms.snapshots().remove(name);
         match removed {
-            Ok(()) => anstream::println!("{name}"),
+            Ok(()) => out::line(name)?,
             Err(error) => code = crate::fail(&error.into()),
         }
     }
-    code
+    Ok(code)
 }

@@ -74,7 +74,7 @@ pub(crate) struct OwnArgs {
 pub(super) fn create(args: CreateArgs, vms: &MicroVms) -> anyhow::Result<ExitCode> {
     match args.spec.make(vms, false) {
         Ok(owned) => {
-            args.format.done(owned.name(), vms);
+            args.format.done(owned.name(), vms)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -88,7 +88,7 @@ pub(super) async fn start(args: &StartArgs, vms: &MicroVms) -> anyhow::Result<Ex
     let mut code = ExitCode::SUCCESS;
     for text in &args.which.names {
         match start_one(text, args.cold, vms).await {
-            Ok(name) => args.which.format.done(&name, vms),
+            Ok(name) => args.which.format.done(&name, vms)?,
             Err(error) => code = crate::fail(&error),
         }
     }
