@@ -37,6 +37,7 @@ mod top;
 mod trust;
 mod vm;
 mod volume;
+mod whole;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use bollard::models::ResourcesUlimits;
 use hull_image::registry::Keyring;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request};
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::client::Daemon;
 use crate::context::Context;
 use crate::pairs::pair;
+use crate::run::ulimit;
 use crate::trust::Trust;
 use output::Output;
 
@@ -123,8 +125,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STAGE")]
     pub(super) target: Option<String>,
     /// A resource limit of a RUN
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parameters::ulimit)]
-    pub(super) ulimit: Vec<Value>,
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit)]
+    pub(super) ulimit: Vec<ResourcesUlimits>,
     /// The directory whose files can be copied into the image, an address of a Dockerfile or an archive, or - for
     /// standard input, which is either of these
     #[arg(value_name = "PATH|URL|-")]

@@ -114,20 +114,6 @@ pub(super) fn swap(text: &str) -> Result<i64, String> {
     }
 }
 
-/// `nofile=1024:2048`, as the API has it.
-pub(super) fn ulimit(text: &str) -> Result<Value, String> {
-    let parsed = || {
-        let (name, limits) = text.split_once('=')?;
-        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-        let limit = |text: &str| match text {
-            "unlimited" => Some(-1),
-            _ => text.parse::<i64>().ok().filter(|limit| *limit >= -1),
-        };
-        Some(json!({ "Name": name, "Soft": limit(soft)?, "Hard": limit(hard)? }))
-    };
-    parsed().ok_or_else(|| "NAME=SOFT[:HARD] is expected".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -207,6 +193,7 @@ mod tests {
         for line in [
             ["--memory", "much"],
             ["--ulimit", "nofile"],
+            ["--ulimit", "nofile=2:1"],
             ["--build-arg", "=a"],
             ["--label", "=a"],
         ] {

@@ -11,6 +11,7 @@ use crate::client::{Daemon, escaped, said};
 use crate::complete;
 use crate::context::Context;
 use crate::out;
+use crate::whole::{self, Whole};
 
 /// Write a container's files to an archive
 #[derive(Debug, clap::Args)]
@@ -49,28 +50,14 @@ async fn to_stdout(
     Ok(())
 }
 
-/// The file is there as a whole or not at all, unless it is a pipe or a device.
 async fn to_file(
     mut archive: impl Stream<Item = anyhow::Result<bytes::Bytes>> + Unpin,
     path: &Path,
 ) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        let file = std::fs::File::options().write(true).open(path);
-        let mut file = file.with_context(failed)?;
-        while let Some(piece) = archive.try_next().await? {
-            file.write_all(&piece).with_context(failed)?;
-        }
-        return Ok(());
-    }
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
+    let mut file = Whole::create(path)?;
     while let Some(piece) = archive.try_next().await? {
-        file.write_all(&piece).with_context(failed)?;
+        file.write_all(&piece)
+            .with_context(|| whole::failed(path))?;
     }
-    file.persist(path).with_context(failed)?;
-    Ok(())
+    file.finish()
 }

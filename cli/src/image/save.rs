@@ -1,15 +1,16 @@
 //! `hull image save`.
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use hull_image::{Platform, SaveOptions, Store};
 
 use super::store;
 use crate::complete;
 use crate::context::Context;
+use crate::whole::Whole;
 
 /// Bytes that are handed on at once.
 const BUFFER: usize = 256 << 10;
@@ -35,34 +36,17 @@ pub(crate) struct SaveArgs {
 pub(super) fn run(args: &SaveArgs, ctx: &Context) -> anyhow::Result<ExitCode> {
     let store = store(ctx)?;
     match &args.output {
-        Some(path) => to_file(&store, args, path)?,
+        Some(path) => {
+            let mut file = Whole::create(path)?;
+            write(&store, args, &mut file)?;
+            file.finish()?;
+        }
         None if std::io::stdout().is_terminal() => {
             bail!("cowardly refusing to save to a terminal. Use the -o flag or redirect")
         }
         None => write(&store, args, &mut std::io::stdout().lock())?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The file is there as a whole or not at all, unless it is a pipe or a device.
-fn to_file(store: &Store, args: &SaveArgs, path: &Path) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
-    if special {
-        let mut file = std::fs::File::options()
-            .write(true)
-            .open(path)
-            .with_context(failed)?;
-        return write(store, args, &mut file);
-    }
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
-    write(store, args, file.as_file_mut())?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
 }
 
 fn write(store: &Store, args: &SaveArgs, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 pub(crate) use args::{Args, CreateArgs};
 use cidfile::CidFile;
-pub(crate) use config::env;
+pub(crate) use config::{env, ulimit};
 pub(crate) use create::run as create;
 use foreground::How;
 pub(crate) use foreground::Started;

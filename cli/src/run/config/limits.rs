@@ -25,14 +25,14 @@ pub(super) fn apply(args: &Limits, host: &mut HostConfig) -> anyhow::Result<()> 
     let ulimits: Vec<_> = args
         .ulimit
         .iter()
-        .map(|text| ulimit(text))
+        .map(|text| ulimit(text).with_context(|| format!("invalid --ulimit {text:?}")))
         .collect::<Result<_, _>>()?;
     host.ulimits = Some(ulimits).filter(|all| !all.is_empty());
     Ok(())
 }
 
 /// `nofile=1024`, `nofile=1024:4096`, `core=unlimited`.
-fn ulimit(text: &str) -> anyhow::Result<ResourcesUlimits> {
+pub(crate) fn ulimit(text: &str) -> anyhow::Result<ResourcesUlimits> {
     let limit = |text: &str| match text {
         "unlimited" => Some(-1),
         _ => text.parse::<i64>().ok().filter(|limit| *limit >= -1),
@@ -42,10 +42,9 @@ fn ulimit(text: &str) -> anyhow::Result<ResourcesUlimits> {
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         Some((name.to_owned(), limit(soft)?, limit(hard)?))
     };
-    let (name, soft, hard) = parse()
-        .with_context(|| format!("invalid --ulimit {text:?}: NAME=SOFT[:HARD] is expected"))?;
+    let (name, soft, hard) = parse().context("NAME=SOFT[:HARD] is expected")?;
     if hard != -1 && (soft == -1 || soft > hard) {
-        bail!("invalid --ulimit {text:?}: the soft limit must not be above the hard limit");
+        bail!("the soft limit must not be above the hard limit");
     }
     Ok(ResourcesUlimits {
         name: Some(name),

@@ -19,6 +19,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 
 pub(crate) use health::duration;
 pub(crate) use labels::labels;
+pub(crate) use limits::ulimit;
 
 use super::args::ContainerArgs;
 use crate::attach::terminal;
