@@ -132,21 +132,52 @@ impl Threads {
     }
 }
 
-/// The same sum to the nanosecond, as the scheduler has it.
+/// The same sum to the nanosecond, as the scheduler has it, with what threads took that have ended.
 pub(crate) fn run_time(pid: u32) -> Result<Duration> {
-    let mut sum = 0;
+    let mut sum = Duration::ZERO;
     for pid in family(pid)? {
+        let mut guest = 0;
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
             let thread = thread?.path();
-            if is_vcpu(&fs::read_to_string(thread.join("comm"))?) {
+            // It may end while one looks.
+            let Ok(name) = fs::read_to_string(thread.join("comm")) else {
                 continue;
+            };
+            if is_vcpu(&name) {
+                let figures = fs::read_to_string(thread.join("schedstat"))?;
+                let time = figures.split_whitespace().next();
+                guest += time.context("schedstat is empty")?.parse::<u64>()?;
             }
-            let figures = fs::read_to_string(thread.join("schedstat"))?;
-            let time = figures.split_whitespace().next();
-            sum += time.context("schedstat is empty")?.parse::<u64>()?;
+        }
+        sum += process_time(pid)?.saturating_sub(Duration::from_nanos(guest));
+    }
+    Ok(sum)
+}
+
+/// What all threads of a process took, also those that have ended.
+#[allow(unsafe_code)]
+fn process_time(pid: u32) -> Result<Duration> {
+    let pid = i32::try_from(pid)?;
+    let mut clock = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: both pointers are to live variables of the types that these functions fill.
+    unsafe {
+        let error = libc::clock_getcpuclockid(pid, &raw mut clock);
+        if error != 0 {
+            let error = std::io::Error::from_raw_os_error(error);
+            return Err(error).context("clock_getcpuclockid");
+        }
+        if libc::clock_gettime(clock, &raw mut time) != 0 {
+            return Err(std::io::Error::last_os_error()).context("clock_gettime");
         }
     }
-    Ok(Duration::from_nanos(sum))
+    Ok(Duration::new(
+        u64::try_from(time.tv_sec)?,
+        u32::try_from(time.tv_nsec)?,
+    ))
 }
 
 /// Whether a thread of this name runs a vCPU.
@@ -299,7 +330,23 @@ fn reap(child: &Child) -> Result<(Duration, Duration, ExitStatus)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pss, times};
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::{Pss, run_time, times};
+
+    #[test]
+    fn what_a_thread_took_counts_when_it_has_ended() {
+        let before = run_time(std::process::id()).unwrap();
+        let busy = std::thread::spawn(|| {
+            let took = || clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
+            while took() < 30_000_000 {}
+        });
+        busy.join().unwrap();
+        let used = run_time(std::process::id()).unwrap() - before;
+        assert!(used >= Duration::from_millis(30), "{used:?}");
+    }
 
     #[test]
     fn a_thread_has_the_times_of_its_line_and_a_vcpu_none() {
@@ -310,6 +357,7 @@ mod tests {
         assert_eq!(times(&line("CPU 0/KVM")), Some((0.0, 0.0)));
         assert_eq!(times("nothing"), None);
     }
+
     #[test]
     fn a_rollup_has_the_sum_and_what_no_file_has() {
         let rollup =
