@@ -58,7 +58,10 @@ impl Copying<'_> {
         let below_tree = below.tree()?;
         let mut output = Output::new(out, &below_tree, self.now);
         if let Some(text) = &copy.owner {
-            let (uid, gid) = self.owner(text)?;
+            let (uid, gid) = match copy.link {
+                true => self.owner(&self.below.tree()?, text)?,
+                false => self.owner(&below_tree, text)?,
+            };
             output.owner = Owner::Of(uid, gid);
         }
         output.mode = copy.mode.as_deref().map(mode).transpose()?;

@@ -62,8 +62,17 @@ impl Files {
     /// # Errors
     /// When it is longer, or cannot be read.
     pub fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let tree = self.tree()?;
-        let place = resolve(&tree, path.as_bytes(), true)?;
+        self.read_in(&self.tree()?, path, limit)
+    }
+
+    /// The same, of the tree that these files are.
+    pub(super) fn read_in(
+        &self,
+        tree: &Tree<'_>,
+        path: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let place = resolve(tree, path.as_bytes(), true)?;
         let Some(node) = place.node.map(|node| tree.node(node)) else {
             return Ok(None);
         };

@@ -88,8 +88,8 @@ impl Ignore {
     }
 }
 
-/// The path without what means nothing in it; `..` leads no further than the root.
-fn clean(path: &str) -> String {
+/// A path or a pattern without what means nothing in it; `..` leads no further than the root.
+pub(super) fn clean(path: &str) -> String {
     let mut names: Vec<&str> = Vec::new();
     for name in path.split('/') {
         match name {

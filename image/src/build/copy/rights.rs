@@ -1,19 +1,23 @@
 //! Whose the files are, and who may do what with them: `--chown` and `--chmod`.
 
 use super::{Copying, Error};
+use crate::tree::Tree;
 
 /// Largest file of users or groups that is read, in bytes.
 const MAX_USERS: u64 = 4 << 20;
 
 impl Copying<'_> {
-    /// `USER[:GROUP]`, by number or as the file system below knows them.
-    pub(super) fn owner(&self, text: &str) -> Result<(u32, u32), Error> {
+    /// `USER[:GROUP]`, by number or as the file system below knows them, whose tree is `below`.
+    pub(super) fn owner(&self, below: &Tree<'_>, text: &str) -> Result<(u32, u32), Error> {
         let (user, group) = text
             .split_once(':')
             .map_or((text, None), |(user, group)| (user, Some(group)));
         let none = |text: &str| Error::Owner(text.to_owned());
         let known = |file: &str, name: &str| -> Result<Option<(u32, u32)>, Error> {
-            let bytes = self.below.read(file, MAX_USERS)?.unwrap_or_default();
+            let bytes = self
+                .below
+                .read_in(below, file, MAX_USERS)?
+                .unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let line = text
                 .lines()

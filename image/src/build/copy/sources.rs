@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read};
 use super::{Copying, Error};
 use crate::build::Copy;
 use crate::build::files::{Files, Place, resolve};
+use crate::build::ignore::clean;
 use crate::decompress::{Compression, decompress, detect};
 use crate::glob::Glob;
 use crate::layer::{self, MAX_PATH, components};
@@ -145,19 +146,4 @@ fn all_paths(tree: &Tree<'_>) -> Vec<Vec<u8>> {
         }
     }
     found
-}
-
-/// The pattern without what means nothing in it.
-fn clean(pattern: &str) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for name in pattern.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => {
-                names.pop();
-            }
-            name => names.push(name),
-        }
-    }
-    names.join("/")
 }
