@@ -37,7 +37,7 @@ pub(crate) use canonical::header;
 pub use entry::{Bytes, Content, Entry, Kind, Meta, Run};
 pub use error::Error;
 pub(crate) use error::printable;
-pub(crate) use import::begins_archive;
+pub(crate) use import::{BLOB, INDEX, begins_archive};
 pub use import::{Imported, import};
 pub use index::Index;
 pub(crate) use index::crc32c;

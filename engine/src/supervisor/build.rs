@@ -288,7 +288,7 @@ impl Build {
         let image = match (&action, copying) {
             (Action::Run(run), _) => self.run_step(run, making, report).await?,
             (Action::Copy(_), Some(prepared)) => {
-                let layer = prepared.write(&self.context).await?;
+                let layer = prepared.write().await?;
                 self.commit(layer, making, nop).await?
             }
             (Action::Directory { path }, _) => {

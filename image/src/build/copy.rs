@@ -39,7 +39,7 @@ pub struct Copying<'a> {
     pub below: &'a Files,
     /// What is left out of `from`, if that is a context.
     pub ignore: Option<&'a Ignore>,
-    /// An empty directory, for archives that are unpacked.
+    /// A directory for archives that are unpacked: empty, or as writing the same before has left it, so that none is unpacked twice.
     pub scratch: &'a Path,
     /// The time of what is made anew, in seconds since 1970.
     pub now: i64,

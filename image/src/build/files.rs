@@ -53,6 +53,11 @@ impl Files {
         Self::open(&[(imported.index, imported.blob)])
     }
 
+    /// Takes once more what `from_tar` has left in `dir`.
+    pub(super) fn again(dir: &Path) -> Result<Self, Error> {
+        Self::open(&[(dir.join(layer::INDEX), dir.join(layer::BLOB))])
+    }
+
     pub(super) fn tree(&self) -> Result<Tree<'_>, Error> {
         Ok(Tree::merge(&self.indexes)?)
     }

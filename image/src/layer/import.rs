@@ -15,6 +15,10 @@ use super::tar::{Archive, Member, Type};
 use super::{Content, Entry, Error, Kind, MAX_FILE, MAX_NAME, MAX_PATH, MAX_XATTRS, Meta};
 use crate::digest::Digest;
 
+/// The names of what [`import`] writes.
+pub(crate) const BLOB: &str = "blob";
+pub(crate) const INDEX: &str = "index";
+
 /// A layer that has been imported, not yet in a store.
 #[derive(Clone, Debug)]
 pub struct Imported {
@@ -45,8 +49,8 @@ pub struct Imported {
 /// # Errors
 /// When `reader` fails, the archive is malformed or has what no file system takes, or `dir` cannot be written to.
 pub fn import(reader: impl Read + Send, dir: &Path) -> Result<Imported, Error> {
-    let blob = dir.join("blob");
-    let index = dir.join("index");
+    let blob = dir.join(BLOB);
+    let index = dir.join(INDEX);
     let headers = dir.join("headers");
     let result = write(reader, &blob, &index, &headers);
     if result.is_err() {

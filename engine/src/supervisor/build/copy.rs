@@ -8,7 +8,6 @@ use std::sync::Arc;
 use hull_image::Digest;
 use hull_image::build::{Base, Copy, CopyError, Copying, Files, Ignore};
 use hull_image::registry;
-use hull_image::store::Context;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -26,15 +25,17 @@ pub(super) struct Prepared {
     ignore: Arc<Ignore>,
     /// What is copied.
     pub(super) content: Digest,
+    /// Where archives are unpacked.
+    place: Arc<TempDir>,
     /// Where files lie that were fetched.
     _fetched: Option<TempDir>,
 }
 
 impl Prepared {
     /// Writes the layer into a file without a name.
-    pub(super) async fn write(&self, context: &Context) -> Result<File, BuildError> {
-        let place = context.place()?;
+    pub(super) async fn write(&self) -> Result<File, BuildError> {
         let copying = self.copying();
+        let place = Arc::clone(&self.place);
         blocking(move || {
             let mut layer = unnamed(place.path())?;
             copying(place.path(), &mut layer)?;
@@ -106,9 +107,10 @@ impl Build {
             below: Arc::new(self.files(making.below.as_ref())?),
             ignore: Arc::new(ignore),
             content: Digest::of(b""),
+            place: Arc::new(self.context.place()?),
             _fetched: fetched,
         };
-        let (place, copying) = (self.context.place()?, prepared.copying());
+        let (place, copying) = (Arc::clone(&prepared.place), prepared.copying());
         prepared.content = blocking(move || copying(place.path(), &mut io::sink())).await?;
         Ok(prepared)
     }

@@ -91,10 +91,13 @@ impl Copying<'_> {
             error => error,
         };
         let open = || self.from.content(content, *layer, *size);
+        let dir = self.scratch.join(format!("archive-{number}"));
+        if dir.exists() {
+            return Files::again(&dir).map(Some);
+        }
         if !is_archive(open()?, open()?).map_err(|error| failed(error.into()))? {
             return Ok(None);
         }
-        let dir = self.scratch.join(format!("archive-{number}"));
         std::fs::create_dir(&dir).map_err(|e| layer::Error::io("make", &dir, e))?;
         Files::from_tar(open()?, &dir).map(Some).map_err(failed)
     }

@@ -311,6 +311,32 @@ fn an_archive_that_wants_too_much_memory_is_refused() {
 }
 
 #[test]
+fn an_archive_is_unpacked_once_for_what_is_written_twice() {
+    let dir = scratch();
+    let from = files(&dir.path().join("from"), &[context()]);
+    let work = dir.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let copying = Copying {
+        from: &from,
+        below: &Files::default(),
+        ignore: None,
+        scratch: &work,
+        now: 1_700_000_000,
+    };
+    let write = || {
+        let mut out = Vec::new();
+        let add = copy("ADD inner.tar.gz a.txt /new/");
+        (copying.write(&add, &mut out).unwrap(), out)
+    };
+    let first = write();
+    assert!(members(&first.1).contains_key("new/in/side"));
+    let made = |path: &str| std::fs::metadata(work.join(path)).unwrap().modified();
+    let before = made("archive-0/blob").unwrap();
+    assert_eq!(write(), first);
+    assert_eq!(made("archive-0/blob").unwrap(), before);
+}
+
+#[test]
 fn what_is_no_archive_is_copied() {
     for content in [
         &b""[..],
