@@ -6,6 +6,7 @@
 //!
 //! It ends when its container has, or when nobody has asked for a start after a while.
 
+pub(crate) mod ended;
 mod exec;
 mod health;
 mod hub;

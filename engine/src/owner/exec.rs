@@ -7,6 +7,7 @@ use hull_agent_protocol::{Capabilities, CapabilitySet, Place, Start, Stdio, TtyS
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::ended::Ended;
 use super::hub::Hub;
 use super::wire::ExecSeen;
 use crate::attachment;
@@ -94,8 +95,38 @@ pub(super) struct Exec {
     pub(super) seen: ExecSeen,
 }
 
-/// Those of one container, also those that have ended.
-pub(super) type Execs = BTreeMap<String, Exec>;
+/// Those of one container that run, and the last of those that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Execs {
+    known: BTreeMap<String, Exec>,
+    ended: Ended,
+}
+
+impl Execs {
+    pub(super) fn insert(&mut self, exec: Exec) {
+        self.known.insert(exec.seen.id.clone(), exec);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Exec> {
+        self.known.get(id)
+    }
+
+    /// One has ended; others may be forgotten for it.
+    pub(super) fn note_end(&mut self, id: &str, code: u8) {
+        let Some(exec) = self.known.get_mut(id) else {
+            return;
+        };
+        exec.seen.code = Some(code);
+        for forgotten in self.ended.push(id.to_owned(), &exec.seen.spec) {
+            self.known.remove(&forgotten);
+        }
+    }
+
+    /// What a daemon is told of them.
+    pub(super) fn seen(&self) -> Vec<ExecSeen> {
+        self.known.values().map(|exec| exec.seen.clone()).collect()
+    }
+}
 
 /// An exec whose process runs.
 pub(super) struct Started {
@@ -140,4 +171,52 @@ pub(super) async fn start(
         exec,
         output: ours.output,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::wire::{Answer, read_line, write_line};
+
+    fn running(id: &str) -> Exec {
+        let seen = ExecSeen {
+            id: id.to_owned(),
+            spec: ExecSpec {
+                argv: vec!["/bin/true".to_owned()],
+                ..ExecSpec::default()
+            },
+            pid: 7,
+            code: None,
+        };
+        Exec {
+            hub: Arc::new(Hub::new(None, true)),
+            requests: mpsc::unbounded_channel().0,
+            seen,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_daemon_is_told_of_execs_can_be_read_however_many_there_were() {
+        let mut execs = Execs::default();
+        execs.insert(running("runs"));
+        for number in 0..20_000 {
+            let id = format!("{number:064}");
+            execs.insert(running(&id));
+            execs.note_end(&id, 3);
+        }
+        let last = format!("{:064}", 19_999);
+        assert_eq!(execs.get(&last).unwrap().seen.code, Some(3));
+        let mut line = Vec::new();
+        let told = Answer::Execs(execs.seen());
+        write_line(&mut line, &told).await.unwrap();
+        let read: Option<Answer> = read_line(&mut line.as_slice()).await.unwrap();
+        let Some(Answer::Execs(seen)) = read else {
+            panic!("{read:?}");
+        };
+        assert!(
+            seen.iter()
+                .any(|one| one.id == "runs" && one.code.is_none())
+        );
+        assert!(seen.iter().any(|one| one.id == last));
+    }
 }

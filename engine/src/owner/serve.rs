@@ -214,14 +214,14 @@ impl Owner {
         }
     }
 
-    /// Starts an exec; the pieces of its output, if somebody wants them.
+    /// Starts an exec; its streams and the pieces of its output, if somebody wants them.
     async fn exec(
         self: &Arc<Self>,
         id: String,
         spec: ExecSpec,
         size: Option<(u16, u16)>,
         attach: Option<Attach>,
-    ) -> (Answer, Option<mpsc::Receiver<Piece>>) {
+    ) -> (Answer, Option<(Arc<Hub>, mpsc::Receiver<Piece>)>) {
         if *self.phase.borrow() != Phase::Started {
             return (refused("the container does not run", 126), None);
         }
@@ -236,13 +236,13 @@ impl Owner {
                 return (failed(&crate::Error::Session(error)), None);
             }
         };
-        let pieces = attach.map(|what| exec.hub.attach(what));
+        let attached = attach.map(|what| (Arc::clone(&exec.hub), exec.hub.attach(what)));
         if attach.is_none_or(|what| !what.stdin) {
             exec.hub.end_input();
         }
         let pumping = tokio::spawn(Arc::clone(&exec.hub).pump(output, None));
         let pid = exec.seen.pid;
-        self.execs().insert(id.clone(), exec);
+        self.execs().insert(exec);
         let owner = Arc::clone(self);
         tokio::spawn(async move {
             let code = match session.ended().await {
@@ -250,14 +250,12 @@ impl Owner {
                 Err(_) => KILLED,
             };
             // The code is known before the streams end.
-            if let Some(exec) = owner.execs().get_mut(&id) {
-                exec.seen.code = Some(code);
-            }
+            owner.execs().note_end(&id, code);
             owner.tell(Happening::ExecExited { id, code });
             drop(session);
             let _ = pumping.await;
         });
-        (Answer::Runs(pid), pieces)
+        (Answer::Runs(pid), attached)
     }
 }
 
@@ -352,12 +350,10 @@ async fn answer(stream: UnixStream, owner: &Arc<Owner>) -> io::Result<()> {
             size,
             attach,
         } => {
-            let (answer, pieces) = owner.exec(id.clone(), *spec, size, attach).await;
+            let (answer, attached) = owner.exec(id, *spec, size, attach).await;
             write_line(&mut write, &answer).await?;
-            match (pieces, owner.hub_of(Some(&id)), attach) {
-                (Some(pieces), Some(hub), Some(what)) => {
-                    streams(read, write, &hub, what, pieces).await
-                }
+            match (attached, attach) {
+                (Some((hub, pieces)), Some(what)) => streams(read, write, &hub, what, pieces).await,
                 _ => Ok(()),
             }
         }
@@ -411,11 +407,7 @@ async fn watch(
     owner: &Owner,
 ) -> io::Result<()> {
     let mut happenings = owner.happenings.subscribe();
-    let execs = owner
-        .execs()
-        .values()
-        .map(|exec| exec.seen.clone())
-        .collect();
+    let execs = owner.execs().seen();
     write_line(&mut write, &Answer::Execs(execs)).await?;
     // Nobody waits for those who only watch.
     owner.connections.send_modify(|count| *count -= 1);

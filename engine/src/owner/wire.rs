@@ -18,7 +18,7 @@ use crate::engine::Origin;
 use crate::health::HealthStatus;
 use crate::timing::StartedFrom;
 
-/// A question is shorter: arguments and the environment of an exec are at most so long.
+/// No line is longer: arguments and the environment of an exec are at most so long, and so is what is told of all that are known.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// The length that stands for the end of standard input.
@@ -133,6 +133,8 @@ pub(crate) enum Happening {
 }
 
 /// Reads one line; nothing at the end of the connection.
+///
+/// A line that is too long is another mistake (`InvalidData`) than one that the end of the connection cuts off (`UnexpectedEof`).
 pub(crate) async fn read_line<T: DeserializeOwned>(
     stream: &mut (impl AsyncBufRead + Unpin),
 ) -> io::Result<Option<T>> {
@@ -141,7 +143,15 @@ pub(crate) async fn read_line<T: DeserializeOwned>(
     if count == 0 {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+    if line.pop_if(|last| *last == b'\n').is_none() {
+        return Err(match line.len() as u64 {
+            LONGEST.. => io::Error::new(io::ErrorKind::InvalidData, "a line is too long"),
+            _ => io::ErrorKind::UnexpectedEof.into(),
+        });
+    }
+    let what = serde_json::from_slice(&line);
+    what.map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 pub(crate) async fn write_line(
@@ -151,4 +161,28 @@ pub(crate) async fn write_line(
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
     stream.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(mut bytes: &[u8]) -> io::Result<Option<Answer>> {
+        read_line(&mut bytes).await
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_or_none_of_ours_is_no_end_of_the_connection() {
+        assert!(read(b"").await.unwrap().is_none());
+        assert_eq!(read(b"\"done\"\n").await.unwrap(), Some(Answer::Done));
+        let long = vec![b' '; usize::try_from(LONGEST).unwrap() + 1];
+        for (line, kind) in [
+            (&b"\"do"[..], io::ErrorKind::UnexpectedEof),
+            (b"\"do\n", io::ErrorKind::InvalidData),
+            (b"\"undone\"\n", io::ErrorKind::InvalidData),
+            (&long, io::ErrorKind::InvalidData),
+        ] {
+            assert_eq!(read(line).await.unwrap_err().kind(), kind);
+        }
+    }
 }

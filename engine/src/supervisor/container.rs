@@ -29,6 +29,7 @@ use super::life::{self, Life, WaitCondition, Waited};
 use crate::Error;
 use crate::container::{ContainerConfig, ContainerId, Record, Shelf, State};
 use crate::health::Health;
+use crate::owner::ended::Ended;
 use crate::wired::Connected;
 use ends::Ends;
 pub use guest::Guest;
@@ -55,6 +56,8 @@ pub struct Container {
     ends: Mutex<Ends>,
     /// The networks of which it was told that it came to them.
     told: Mutex<Vec<Connected>>,
+    /// Those of its execs that have ended and are still known.
+    ended_execs: Mutex<Ended>,
     /// The size of its terminal, if it was told before the start.
     size: Mutex<Option<(u16, u16)>>,
     /// Held by whoever writes it to files: one at a time.
@@ -99,6 +102,7 @@ impl Container {
             turn: Arc::default(),
             ends: Mutex::new(ends),
             told: Mutex::default(),
+            ended_execs: Mutex::default(),
             size: Mutex::default(),
             saving: tokio::sync::Mutex::default(),
             starting: AtomicBool::default(),
@@ -261,3 +265,6 @@ impl Container {
         life::wait(self.life.subscribe(), condition)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,6 +169,7 @@ impl Exec {
         if is_new {
             let more = [("execID", self.id.clone()), ("exitCode", code.to_string())];
             self.container.publish("exec_die", more);
+            self.container.note_exec_end(&self.id, &self.spec);
         }
     }
 

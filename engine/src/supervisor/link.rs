@@ -36,6 +36,15 @@ pub(super) async fn ask(runtime: &Path, ask: &Ask) -> io::Result<Answered> {
     })
 }
 
+/// Whether it was not answered because there is no owner, or none for much longer.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+    matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | UnexpectedEof
+    )
+}
+
 /// Starts an owner; returns when it can be asked.
 pub(super) async fn spawn(program: &Path, paths: &Paths, id: &ContainerId) -> Result<Child, Error> {
     let failed = |why: String| Error::Owner {

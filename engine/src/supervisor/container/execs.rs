@@ -1,6 +1,6 @@
 //! The processes that run in a container beside its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::Container;
 use crate::Error;
@@ -76,6 +76,22 @@ impl Container {
         let exec = supervisor.and_then(|supervisor| supervisor.exec(id).ok());
         if let Some(exec) = exec {
             exec.ended(code);
+        }
+    }
+
+    /// One of its execs has ended; others may be forgotten for it.
+    pub(in crate::supervisor) fn note_exec_end(&self, id: &str, spec: &ExecSpec) {
+        let mut ended = self
+            .ended_execs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let forgotten = ended.push(id.to_owned(), spec);
+        drop(ended);
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            let mut execs = supervisor.execs();
+            for id in forgotten {
+                execs.remove(&id);
+            }
         }
     }
 

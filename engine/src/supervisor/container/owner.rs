@@ -101,13 +101,26 @@ impl Container {
                         }
                         watched = again;
                     }
-                    Err(_) => break,
+                    Err(error) => {
+                        if !link::is_gone(&error) {
+                            self.warn_unheard(&error);
+                        }
+                        break;
+                    }
                 },
             }
         }
         self.owner_gone().await;
     }
 
+    fn warn_unheard(&self, error: &io::Error) {
+        tracing::warn!(
+            container = %self.id, %error,
+            "a container's owner does not say what happens, and only its end will be noticed"
+        );
+    }
+
+    /// Waits until its owner is gone, and sees to what that left.
     async fn owner_gone(self: &Arc<Self>) {
         let directory = self.shelf.directory(&self.id);
         let (shelf, id) = (self.shelf.clone(), self.id.clone());
@@ -239,16 +252,31 @@ impl Container {
         }
     }
 
+    /// Takes it over from the daemon that was there before, with its owner.
+    fn take_over(self: &Arc<Self>, watched: io::Result<Answered>) {
+        self.hold.send_replace(Hold::Owner);
+        self.refresh();
+        self.note_told();
+        let container = Arc::clone(self);
+        match watched {
+            Ok(watched) => {
+                if let Answer::Execs(execs) = &watched.answer {
+                    self.know_execs(execs);
+                }
+                tokio::spawn(container.watch(watched));
+            }
+            Err(error) => {
+                self.warn_unheard(&error);
+                tokio::spawn(async move { container.owner_gone().await });
+            }
+        }
+    }
+
     /// Takes up a container that was there before the daemon.
     pub(in crate::supervisor) async fn adopt(self: &Arc<Self>) -> Result<(), Error> {
-        if let Ok(watched) = link::ask(&self.runtime(), &Ask::Watch).await {
-            self.hold.send_replace(Hold::Owner);
-            self.refresh();
-            self.note_told();
-            if let Answer::Execs(execs) = &watched.answer {
-                self.know_execs(execs);
-            }
-            tokio::spawn(Arc::clone(self).watch(watched));
+        let watched = link::ask(&self.runtime(), &Ask::Watch).await;
+        if !watched.as_ref().is_err_and(link::is_gone) {
+            self.take_over(watched);
             return Ok(());
         }
         let directory = self.shelf.directory(&self.id);

@@ -1,0 +1,108 @@
+//! Owners, played by tests, and what a daemon makes of what they say.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::BufReader;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::*;
+use crate::container::{Held, Status};
+use crate::engine;
+use crate::owner::SOCKET;
+use crate::owner::wire::{Ask, read_line, write_line};
+use crate::running::make_runtime;
+use crate::testing::Home;
+
+/// What is awaited comes at once; this ends a test for which it does not.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, what).await;
+    done.expect("it does not come")
+}
+
+/// A container's owner, as far as its daemon can see.
+struct Owner {
+    held: Held,
+    listener: UnixListener,
+}
+
+/// A question to it.
+struct Asked {
+    ask: Ask,
+    stream: BufReader<UnixStream>,
+}
+
+impl Owner {
+    /// Takes a container that nobody has.
+    fn of(home: &Home, id: &ContainerId) -> Self {
+        let shelf = Shelf::at(home.paths.clone());
+        let (held, ..) = shelf.hold(id).unwrap().unwrap();
+        let runtime = make_runtime(&shelf, id).unwrap();
+        Self {
+            held,
+            listener: UnixListener::bind(runtime.join(SOCKET)).unwrap(),
+        }
+    }
+
+    fn be(&self, status: Status) {
+        let mut state = self.held.directory().state().unwrap();
+        state.status = status;
+        self.held.write_state(&state).unwrap();
+    }
+
+    async fn asked(&self) -> Asked {
+        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let ask = soon(read_line(&mut stream)).await.unwrap().unwrap();
+        Asked { ask, stream }
+    }
+}
+
+impl Asked {
+    async fn say(&mut self, what: &impl Serialize) {
+        write_line(self.stream.get_mut(), what).await.unwrap();
+    }
+}
+
+/// A container of the daemon's.
+fn made(home: &Home, config: ContainerConfig) -> ContainerId {
+    let shelf = Shelf::open(home.paths.clone()).unwrap();
+    let store = hull_image::Store::open(&home.paths.images()).unwrap();
+    let config = ContainerConfig {
+        image: "tiny".to_owned(),
+        ..config
+    };
+    let plan = engine::make(&shelf, &store, config, Some(serde_json::Value::Null)).unwrap();
+    plan.record.id
+}
+
+/// A daemon whose program for owners is this shell script.
+async fn daemon(home: &Home, script: &str) -> Arc<Supervisor> {
+    let program = home.dir.path().join("hull");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let opened = Supervisor::open(home.paths.clone(), program);
+    soon(opened).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_owner_that_is_not_understood_holds_no_daemon_up_and_its_end_is_noticed() {
+    let home = Home::new().await;
+    let id = made(&home, ContainerConfig::default());
+    let owner = Owner::of(&home, &id);
+    owner.be(Status::Running);
+    let answering = async {
+        let mut asked = owner.asked().await;
+        assert_eq!(asked.ask, Ask::Watch);
+        asked.say(&"what?").await;
+    };
+    let (daemon, ()) = tokio::join!(daemon(&home, "false"), answering);
+    let container = daemon.find(id.as_str()).unwrap();
+    assert_eq!(container.state().status, Status::Running);
+    let ended = container.wait(WaitCondition::NotRunning);
+    drop(owner);
+    assert_eq!(soon(ended).await.unwrap().code, 137);
+}
