@@ -62,8 +62,6 @@ pub struct Container {
     size: Mutex<Option<(u16, u16)>>,
     /// Held by whoever writes it to files: one at a time.
     saving: tokio::sync::Mutex<()>,
-    /// It was told to start and does not run yet.
-    starting: AtomicBool,
     /// Somebody wants to know what the VMM counts in this life of it.
     measured: AtomicBool,
 }
@@ -105,7 +103,6 @@ impl Container {
             ended_execs: Mutex::default(),
             size: Mutex::default(),
             saving: tokio::sync::Mutex::default(),
-            starting: AtomicBool::default(),
             measured: AtomicBool::default(),
         })
     }

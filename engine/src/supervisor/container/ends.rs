@@ -1,4 +1,5 @@
-//! What the daemon must know of a container's ends, beyond its own: whether a user stopped it, and how often it was started again.
+//! What the daemon must know of a container's ends, beyond its own: whether a user stopped it, how often it was started again, and what may
+//! still end a start before that comes to anything.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,12 +17,27 @@ struct Written {
     restarts: u32,
 }
 
+/// Where a start is that somebody has ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Nobody has.
+    #[default]
+    None,
+    /// Its owner was not told yet.
+    Given,
+    /// Its owner will not be told: somebody ended it before.
+    CalledOff,
+    /// Its owner was told.
+    PassedOn,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     written: Written,
     pub(super) back_off: BackOff,
     /// Ends the wait for another start.
     pub(super) waiting: Option<tokio_util::sync::CancellationToken>,
+    order: Order,
     /// The next end is the first half of a restart that a user asked for.
     by_restart: bool,
 }
@@ -62,15 +78,48 @@ impl Ends {
         std::mem::take(&mut self.by_restart)
     }
 
-    /// A user starts it.
-    pub(super) fn note_start_by_hand(&mut self) {
+    /// A user orders its start.
+    pub(super) fn order_by_hand(&mut self) {
         self.written = Written::default();
         self.back_off = BackOff::default();
+        self.order = Order::Given;
+    }
+
+    /// The wait for another start is over, and that is ordered.
+    pub(super) fn order_again(&mut self) {
+        self.waiting = None;
+        self.order = Order::Given;
+    }
+
+    /// The owner is about to be told of the order; false if somebody has ended it.
+    pub(super) fn pass_on(&mut self) -> bool {
+        let goes_on = self.order != Order::CalledOff;
+        if goes_on {
+            self.order = Order::PassedOn;
+        }
+        goes_on
+    }
+
+    /// The order was carried out, or not.
+    pub(super) fn order_is_over(&mut self) {
+        self.order = Order::None;
+    }
+
+    /// Calls off a start of which the owner was not told yet; where the order is then.
+    pub(super) fn call_off(&mut self) -> Order {
+        if self.order == Order::Given {
+            self.order = Order::CalledOff;
+        }
+        self.order
+    }
+
+    /// The daemon starts it, whether or not a user stopped it before.
+    pub(super) fn forget_stop(&mut self) {
+        self.written.stopped = false;
     }
 
     /// It was started, by whomever.
-    pub(super) fn note_start(&mut self, directory: &Directory) {
-        self.written.stopped = false;
+    pub(super) fn note_start(&self, directory: &Directory) {
         self.write(directory);
     }
 

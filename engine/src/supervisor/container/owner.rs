@@ -199,13 +199,14 @@ impl Container {
             (ends.back_off.next(ran), token)
         });
         let restarts = ends.restarts();
-        drop(ends);
+        // Whoever calls that off finds that it is to be started again.
         self.life.send_modify(|life| {
             life.state = state;
             life.exits += 1;
             life.restarting = again;
             life.restarts = restarts;
         });
+        drop(ends);
         match wait {
             Some((wait, token)) => drop(tokio::spawn(Arc::clone(self).start_again(wait, token))),
             None if self.config().auto_remove && !by_restart => {
@@ -222,11 +223,12 @@ impl Container {
 
     /// Ends the wait for another start; whether there was any.
     pub(super) fn call_off_restart(&self) -> bool {
-        let waiting = self.ends().waiting.take();
-        let Some(token) = waiting else {
+        let mut ends = self.ends();
+        let Some(token) = ends.waiting.take() else {
             return false;
         };
         token.cancel();
+        drop(ends);
         self.life
             .send_if_modified(|life| std::mem::take(&mut life.restarting))
     }
@@ -240,16 +242,26 @@ impl Container {
             } => {}
         }
         let _turn = self.take_turn().await;
-        if called_off.is_cancelled() {
+        if !self.order_again(&called_off) {
             return;
         }
-        self.ends().waiting = None;
         let begun = self.begin(&Start::default()).await;
         self.life
             .send_if_modified(|life| std::mem::take(&mut life.restarting));
         if let Err(error) = begun {
             tracing::warn!(container = %self.id, %error, "a container was not started again");
         }
+    }
+
+    /// Orders its start, which was waited for; false if it was called off. The turn is the caller's.
+    fn order_again(&self, called_off: &CancellationToken) -> bool {
+        let removed = self.life.borrow().removed;
+        let mut ends = self.ends();
+        let goes_on = !called_off.is_cancelled() && !removed;
+        if goes_on {
+            ends.order_again();
+        }
+        goes_on
     }
 
     /// Takes it over from the daemon that was there before, with its owner.
@@ -312,8 +324,11 @@ impl Container {
         if due {
             let container = Arc::clone(self);
             let token = CancellationToken::new();
-            self.ends().waiting = Some(token.clone());
+            let mut ends = self.ends();
+            ends.forget_stop();
+            ends.waiting = Some(token.clone());
             self.life.send_modify(|life| life.restarting = true);
+            drop(ends);
             tokio::spawn(container.start_again(Duration::ZERO, token));
         }
         Ok(())

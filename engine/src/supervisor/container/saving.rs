@@ -199,6 +199,7 @@ impl Container {
         if self.state().status != Status::Suspended {
             return Err(Error::NotSuspended(self.name()));
         }
+        self.ends().order_by_hand();
         self.begin(&Start::default()).await
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::ends::Order;
 use super::owner::Hold;
 use super::{Container, Remove};
 use crate::container::Status;
@@ -82,7 +83,7 @@ impl Container {
             (None, None) => {}
         }
         self.call_off_restart();
-        self.ends().note_start_by_hand();
+        self.ends().order_by_hand();
         let started = self.begin(how).await;
         drop(turn);
         let stays = !self.config().auto_remove || self.life.borrow().is_suspended();
@@ -92,13 +93,12 @@ impl Container {
         started.map(Some)
     }
 
-    /// Starts it, and takes note of how that went. The turn is the caller's.
+    /// Starts it, which was ordered, and takes note of how that went. The turn is the caller's.
     pub(super) async fn begin(self: &Arc<Self>, how: &Start) -> Result<Started, Error> {
         let began = Instant::now();
         let supervisor = self.supervisor.upgrade().ok_or(Error::Interrupted)?;
-        self.starting.store(true, Ordering::Release);
         let started = self.order_start(how).await;
-        self.starting.store(false, Ordering::Release);
+        self.ends().order_is_over();
         match &started {
             Ok(Started { from, steps }) => {
                 let took = began.elapsed();
@@ -128,6 +128,12 @@ impl Container {
             life.metrics = None;
             false
         });
+        if !self.ends().pass_on() {
+            let _ = link::ask(&self.runtime(), &Ask::Leave).await;
+            self.owner_leaves();
+            self.at_rest().await;
+            return Err(Error::Interrupted);
+        }
         let answered = link::ask(&self.runtime(), &how.ask()).await;
         let answer = answered.map(|answered| answered.answer);
         match answer {
@@ -160,7 +166,12 @@ impl Container {
 
     /// Ends a start that is under way, which then fails; whether there was one.
     pub(super) async fn interrupt(&self) -> bool {
-        self.starting.load(Ordering::Acquire) && link::ask(&self.runtime(), &Ask::End).await.is_ok()
+        let order = self.ends().call_off();
+        match order {
+            Order::None | Order::Given => false,
+            Order::CalledOff => true,
+            Order::PassedOn => link::ask(&self.runtime(), &Ask::End).await.is_ok(),
+        }
     }
 
     /// Waits from now on for its next end, and then for what is asked for.

@@ -26,7 +26,7 @@ pub struct Stop {
 }
 
 impl Container {
-    /// Stops it; false if it does not run.
+    /// Stops it, or its start; false if it does not run and is not about to.
     ///
     /// # Errors
     /// Its owner cannot be asked.
@@ -37,7 +37,17 @@ impl Container {
             return Ok(true);
         }
         if !self.life.borrow().is_running() {
-            return Ok(false);
+            let interrupted = self.interrupt().await;
+            if interrupted {
+                // Whoever has the turn starts it, which comes to nothing, or had come to something before.
+                drop(self.take_turn().await);
+            }
+            if !self.life.borrow().is_running() {
+                if interrupted {
+                    self.publish("stop", []);
+                }
+                return Ok(interrupted);
+            }
         }
         let record = self.record();
         let signal = how.signal.unwrap_or(record.stop_signal);

@@ -8,10 +8,10 @@ use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
-use crate::container::{Held, Status};
+use crate::container::{Held, RestartPolicy, Status};
 use crate::engine;
 use crate::owner::SOCKET;
-use crate::owner::wire::{Ask, read_line, write_line};
+use crate::owner::wire::{Answer, Ask, Failed, read_line, write_line};
 use crate::running::make_runtime;
 use crate::testing::Home;
 
@@ -105,4 +105,81 @@ async fn an_owner_that_is_not_understood_holds_no_daemon_up_and_its_end_is_notic
     let ended = container.wait(WaitCondition::NotRunning);
     drop(owner);
     assert_eq!(soon(ended).await.unwrap().code, 137);
+}
+
+/// The file comes, which a script makes.
+async fn made_file(path: &std::path::Path) {
+    let comes = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(comes).await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_start_that_is_under_way() {
+    let home = Home::new().await;
+    let id = made(&home, ContainerConfig::default());
+    let daemon = daemon(&home, "echo ready").await;
+    let container = daemon.find(id.as_str()).unwrap();
+    let owner = Owner::of(&home, &id);
+    let starter = Arc::clone(&container);
+    let start = tokio::spawn(async move { starter.start().await });
+    let mut watch = owner.asked().await;
+    watch.say(&Answer::Execs(Vec::new())).await;
+    let mut order = owner.asked().await;
+    assert!(matches!(order.ask, Ask::Start { .. }));
+    let stopper = Arc::clone(&container);
+    let stop = tokio::spawn(async move { stopper.stop(Stop::default()).await });
+    let mut end = owner.asked().await;
+    assert_eq!(end.ask, Ask::End);
+    end.say(&Answer::Done).await;
+    let failed = Failed {
+        message: "the start was interrupted".to_owned(),
+        code: 125,
+        kind: crate::ErrorKind::Conflict,
+    };
+    order.say(&Answer::Failed(failed)).await;
+    drop((owner, watch));
+    assert!(soon(start).await.unwrap().is_err());
+    assert!(soon(stop).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_start_of_which_no_owner_knows_yet() {
+    let home = Home::new().await;
+    let config = ContainerConfig {
+        restart: RestartPolicy::Always,
+        ..ContainerConfig::default()
+    };
+    let id = made(&home, config);
+    Owner::of(&home, &id).be(Status::Exited);
+    let (asked, go) = (home.dir.path().join("asked"), home.dir.path().join("go"));
+    let script = format!(
+        ": >{}; until [ -e {} ]; do sleep 0.01; done; echo ready",
+        asked.display(),
+        go.display()
+    );
+    // It is to be started with its daemon.
+    let daemon = daemon(&home, &script).await;
+    let container = daemon.find(id.as_str()).unwrap();
+    made_file(&asked).await;
+    let owner = Owner::of(&home, &id);
+    let mut stop = std::pin::pin!(container.stop(Stop::default()));
+    let early = tokio::time::timeout(Duration::from_millis(10), &mut stop).await;
+    assert!(early.is_err(), "its start is not over");
+    std::fs::write(&go, "").unwrap();
+    let owning = async {
+        let mut watch = owner.asked().await;
+        watch.say(&Answer::Execs(Vec::new())).await;
+        let mut leave = owner.asked().await;
+        assert_eq!(leave.ask, Ask::Leave);
+        leave.say(&Answer::Done).await;
+        drop((owner, watch));
+    };
+    let (stopped, ()) = tokio::join!(soon(stop), owning);
+    assert!(stopped.unwrap());
+    assert_eq!(container.state().status, Status::Exited);
+    assert!(!container.is_restarting());
 }
