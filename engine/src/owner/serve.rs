@@ -175,7 +175,11 @@ impl Owner {
         };
         match started.await {
             Ok(timing) => {
-                self.advance(Phase::Starting, Phase::Started);
+                self.phase.send_modify(|phase| {
+                    *phase = Phase::Started;
+                    // Before its end can be told.
+                    self.tell(Happening::Started);
+                });
                 let micros = |time: &Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
                 let steps = timing.steps().iter();
                 Answer::Started {
@@ -190,6 +194,13 @@ impl Owner {
                 failed(&error)
             }
         }
+    }
+
+    /// Gives the container up if it was not started.
+    async fn leave(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase != Phase::Visited).await;
+        self.advance(Phase::Claimed, Phase::Over);
     }
 
     /// Does something with the container that this process has claimed, so that it is known.
@@ -323,7 +334,7 @@ async fn answer(stream: UnixStream, owner: &Arc<Owner>) -> io::Result<()> {
         }
         Ask::Visit { wired } => visited(read, write, owner, wired).await,
         Ask::Leave => {
-            owner.advance(Phase::Claimed, Phase::Over);
+            owner.leave().await;
             write_line(&mut write, &Answer::Done).await
         }
         Ask::Resize {

@@ -57,7 +57,7 @@ pub(crate) enum Ask {
     },
     /// What happens from now on.
     Watch,
-    /// Gives the container up if it was not started.
+    /// Gives the container up if it was not started; if its machine runs without its process, as soon as that has ended.
     Leave,
     /// Starts its machine without its process, which ends with the connection, or when the asker closes its half of that; then comes
     /// another answer, `Done` or `Left`.
@@ -124,6 +124,8 @@ pub(crate) struct ExecSeen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Happening {
+    /// The container's process runs. It is said before the answer to whoever had it started.
+    Started,
     /// The container's process ended; its output was passed on, its state written.
     Exited,
     /// An exec ended.

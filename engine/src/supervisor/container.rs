@@ -1,5 +1,6 @@
 //! One container of the daemon's.
 
+mod adopt;
 mod asking;
 mod checkpoints;
 mod ends;
@@ -37,6 +38,7 @@ use guest::Turn;
 use owner::Hold;
 pub use remove::Remove;
 pub use saving::{Fork, Forked};
+use start::Untold;
 pub use start::{Start, Started};
 pub use stop::Stop;
 pub use update::Update;
@@ -54,6 +56,8 @@ pub struct Container {
     /// Held by whoever starts it or removes it.
     turn: Arc<tokio::sync::Mutex<Turn>>,
     ends: Mutex<Ends>,
+    /// A start of which nobody was told yet.
+    untold: Mutex<Option<Untold>>,
     /// The networks of which it was told that it came to them.
     told: Mutex<Vec<Connected>>,
     /// Those of its execs that have ended and are still known.
@@ -99,6 +103,7 @@ impl Container {
             hold: watch::Sender::new(Hold::Nobody),
             turn: Arc::default(),
             ends: Mutex::new(ends),
+            untold: Mutex::default(),
             told: Mutex::default(),
             ended_execs: Mutex::default(),
             size: Mutex::default(),

@@ -39,17 +39,9 @@ pub(super) fn is_due(policy: RestartPolicy, code: u8, stopped: bool, restarts: u
     }
 }
 
-/// Whether a container that has ended is started when the daemon is.
-pub(super) fn is_due_at_boot(
-    policy: RestartPolicy,
-    code: u8,
-    stopped: bool,
-    restarts: u32,
-) -> bool {
-    match policy {
-        RestartPolicy::Always => true,
-        _ => is_due(policy, code, stopped, restarts),
-    }
+/// Whether a container that a user stopped is started with the daemon all the same.
+pub(super) fn forgets_stop(policy: RestartPolicy) -> bool {
+    policy == RestartPolicy::Always
 }
 
 #[cfg(test)]
@@ -78,8 +70,7 @@ mod tests {
                 "{policy:?} {code}"
             );
         }
-        assert!(is_due_at_boot(Always, 0, true, 0));
-        assert!(!is_due_at_boot(UnlessStopped, 0, true, 0));
+        assert!(forgets_stop(Always) && !forgets_stop(UnlessStopped));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Ends {
         self.order
     }
 
-    /// The daemon starts it, whether or not a user stopped it before.
+    /// The daemon was started, which starts it whether or not a user stopped it before.
     pub(super) fn forget_stop(&mut self) {
         self.written.stopped = false;
     }

@@ -11,10 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Container, Remove, Start};
 use crate::container::{State, Status};
 use crate::owner::wire::{Answer, Ask, Happening, read_line};
-use crate::snapshot::SnapshotRef;
 use crate::supervisor::link::{self, Answered};
 use crate::supervisor::networks;
-use crate::supervisor::restart::{is_due, is_due_at_boot};
+use crate::supervisor::restart::is_due;
 use crate::{Error, ending};
 
 /// Who has a container.
@@ -38,6 +37,15 @@ impl Hold {
             *self = Self::Leaving;
         }
         leaves
+    }
+
+    /// One that was taken for leaving does not: its container runs.
+    fn stay(&mut self) -> bool {
+        let stays = *self == Self::Leaving;
+        if stays {
+            *self = Self::Owner;
+        }
+        stays
     }
 }
 
@@ -82,9 +90,13 @@ impl Container {
     }
 
     /// Listens to its owner until that is gone.
-    async fn watch(self: Arc<Self>, mut watched: Answered) {
+    pub(super) async fn watch(self: Arc<Self>, mut watched: Answered) {
         loop {
             match read_line(&mut watched.read).await {
+                Ok(Some(Happening::Started)) => {
+                    self.hold.send_if_modified(Hold::stay);
+                    self.has_started();
+                }
                 Ok(Some(Happening::Exited)) => {
                     self.hold.send_replace(Hold::Leaving);
                     self.exited();
@@ -113,7 +125,7 @@ impl Container {
         self.owner_gone().await;
     }
 
-    fn warn_unheard(&self, error: &io::Error) {
+    pub(super) fn warn_unheard(&self, error: &io::Error) {
         tracing::warn!(
             container = %self.id, %error,
             "a container's owner does not say what happens, and only its end will be noticed"
@@ -121,7 +133,7 @@ impl Container {
     }
 
     /// Waits until its owner is gone, and sees to what that left.
-    async fn owner_gone(self: &Arc<Self>) {
+    pub(super) async fn owner_gone(self: &Arc<Self>) {
         let directory = self.shelf.directory(&self.id);
         let (shelf, id) = (self.shelf.clone(), self.id.clone());
         let networks = self
@@ -233,7 +245,11 @@ impl Container {
             .send_if_modified(|life| std::mem::take(&mut life.restarting))
     }
 
-    async fn start_again(self: Arc<Self>, wait: Duration, called_off: CancellationToken) {
+    pub(super) async fn start_again(
+        self: Arc<Self>,
+        wait: Duration,
+        called_off: CancellationToken,
+    ) {
         tokio::select! {
             () = called_off.cancelled() => return,
             () = async {
@@ -253,85 +269,23 @@ impl Container {
         }
     }
 
-    /// Orders its start, which was waited for; false if it was called off. The turn is the caller's.
+    /// Orders its start, which was waited for; false if it was called off, or there is nothing to start. The turn is the caller's.
     fn order_again(&self, called_off: &CancellationToken) -> bool {
-        let removed = self.life.borrow().removed;
+        let rests = {
+            let life = self.life.borrow();
+            !(life.removed || life.is_running())
+        };
         let mut ends = self.ends();
-        let goes_on = !called_off.is_cancelled() && !removed;
-        if goes_on {
+        if called_off.is_cancelled() {
+            return false;
+        }
+        if rests {
             ends.order_again();
-        }
-        goes_on
-    }
-
-    /// Takes it over from the daemon that was there before, with its owner.
-    fn take_over(self: &Arc<Self>, watched: io::Result<Answered>) {
-        self.hold.send_replace(Hold::Owner);
-        self.refresh();
-        self.note_told();
-        let container = Arc::clone(self);
-        match watched {
-            Ok(watched) => {
-                if let Answer::Execs(execs) = &watched.answer {
-                    self.know_execs(execs);
-                }
-                tokio::spawn(container.watch(watched));
-            }
-            Err(error) => {
-                self.warn_unheard(&error);
-                tokio::spawn(async move { container.owner_gone().await });
-            }
-        }
-    }
-
-    /// Takes up a container that was there before the daemon.
-    pub(in crate::supervisor) async fn adopt(self: &Arc<Self>) -> Result<(), Error> {
-        let watched = link::ask(&self.runtime(), &Ask::Watch).await;
-        if !watched.as_ref().is_err_and(link::is_gone) {
-            self.take_over(watched);
-            return Ok(());
-        }
-        let directory = self.shelf.directory(&self.id);
-        let (shelf, id) = (self.shelf.clone(), self.id.clone());
-        let recovered = tokio::task::spawn_blocking(move || {
-            directory.wait_released()?;
-            shelf.recover_one(&id)
-        });
-        let recovered = recovered
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
-        recovered.map_err(Error::io("put in order", self.path()))?;
-        self.refresh();
-        let state = self.state();
-        if state.status == Status::Created {
-            self.make_volumes().await?;
-        }
-        // Nobody is left who would start the child of a fork.
-        let is_unborn = matches!(self.awaits(), Some(SnapshotRef::Fork(_)));
-        if is_unborn || (self.config().auto_remove && state.status != Status::Suspended) {
-            return self.remove(Remove::default()).await;
-        }
-        let ends = self.ends();
-        let code = state.exit_code.unwrap_or(0);
-        let due = state.status == Status::Exited
-            && is_due_at_boot(
-                self.config().restart,
-                code,
-                ends.is_stopped(),
-                ends.restarts(),
-            );
-        drop(ends);
-        if due {
-            let container = Arc::clone(self);
-            let token = CancellationToken::new();
-            let mut ends = self.ends();
-            ends.forget_stop();
-            ends.waiting = Some(token.clone());
-            self.life.send_modify(|life| life.restarting = true);
+        } else {
             drop(ends);
-            tokio::spawn(container.start_again(Duration::ZERO, token));
+            self.call_off_restart();
         }
-        Ok(())
+        rests
     }
 }
 

@@ -49,6 +49,13 @@ pub struct Started {
     pub steps: Vec<(String, u64)>,
 }
 
+/// A start of which nobody was told yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Untold {
+    /// With a machine that was in files.
+    goes_on: bool,
+}
+
 impl Container {
     /// Starts it, or goes on with it if it is suspended; false if it runs already.
     ///
@@ -134,19 +141,13 @@ impl Container {
             self.at_rest().await;
             return Err(Error::Interrupted);
         }
+        self.will_tell(goes_on);
         let answered = link::ask(&self.runtime(), &how.ask()).await;
         let answer = answered.map(|answered| answered.answer);
         match answer {
             Ok(Answer::Started { from, steps: more }) => {
                 steps.extend(more);
-                self.ends().note_start(&self.shelf.directory(&self.id));
-                self.refresh();
-                self.publish_mounts();
-                self.tell_networks(true);
-                self.publish("start", []);
-                if goes_on {
-                    self.publish("resume", []);
-                }
+                self.has_started();
                 Ok(Started { from, steps })
             }
             Ok(Answer::Failed(failed)) => {
@@ -161,6 +162,29 @@ impl Container {
             }
             Ok(other) => Err(self.owner_error(format!("it answered {other:?}"))),
             Err(error) => Err(self.owner_error(error.to_string())),
+        }
+    }
+
+    /// A start is under way of which all are to be told; `goes_on` if its machine was in files.
+    pub(super) fn will_tell(&self, goes_on: bool) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold = Some(Untold { goes_on });
+    }
+
+    /// Takes note that its process runs, and tells all, once: whoever had it started hears of it, and whoever listens to its owner, who comes
+    /// to know of its end, too. When this returns all were told.
+    pub(super) fn has_started(&self) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Untold { goes_on }) = untold.take() else {
+            return;
+        };
+        self.ends().note_start(&self.shelf.directory(&self.id));
+        self.refresh();
+        self.publish_mounts();
+        self.tell_networks(true);
+        self.publish("start", []);
+        if goes_on {
+            self.publish("resume", []);
         }
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::container::{Held, RestartPolicy, Status};
 use crate::engine;
 use crate::owner::SOCKET;
-use crate::owner::wire::{Answer, Ask, Failed, read_line, write_line};
+use crate::owner::wire::{Answer, Ask, Failed, Happening, read_line, write_line};
 use crate::running::make_runtime;
 use crate::testing::Home;
 
@@ -182,4 +182,84 @@ async fn a_stop_ends_a_start_of_which_no_owner_knows_yet() {
     assert!(stopped.unwrap());
     assert_eq!(container.state().status, Status::Exited);
     assert!(!container.is_restarting());
+}
+
+/// A daemon that finds this owner, which it asks to leave, and the connection on which the owner tells it what happens.
+async fn found_by_daemon(home: &Home, owner: &Owner, script: &str) -> (Arc<Supervisor>, Asked) {
+    let owning = async {
+        let mut watch = owner.asked().await;
+        assert_eq!(watch.ask, Ask::Watch);
+        watch.say(&Answer::Execs(Vec::new())).await;
+        let mut leave = owner.asked().await;
+        assert_eq!(leave.ask, Ask::Leave);
+        leave.say(&Answer::Done).await;
+        watch
+    };
+    tokio::join!(daemon(home, script), owning)
+}
+
+#[tokio::test]
+async fn a_container_that_had_just_ended_is_started_again_by_the_next_daemon() {
+    let home = Home::new().await;
+    let config = ContainerConfig {
+        restart: RestartPolicy::Always,
+        ..ContainerConfig::default()
+    };
+    let id = made(&home, config);
+    let owner = Owner::of(&home, &id);
+    owner.be(Status::Exited);
+    let started = home.dir.path().join("started");
+    let script = format!(": >{}", started.display());
+    let (daemon, watch) = found_by_daemon(&home, &owner, &script).await;
+    let container = daemon.find(id.as_str()).unwrap();
+    assert!(!started.exists(), "its machine powers off");
+    drop((owner, watch));
+    made_file(&started).await;
+    let how = Remove {
+        force: true,
+        volumes: false,
+    };
+    soon(container.remove(how)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_an_earlier_daemon_ordered_is_one() {
+    let home = Home::new().await;
+    let id = made(&home, ContainerConfig::default());
+    let owner = Owner::of(&home, &id);
+    let (daemon, mut watch) = found_by_daemon(&home, &owner, "false").await;
+    let container = daemon.find(id.as_str()).unwrap();
+    let mut start = std::pin::pin!(container.start());
+    let early = tokio::time::timeout(Duration::from_millis(10), &mut start).await;
+    assert!(early.is_err(), "one start is under way");
+    owner.be(Status::Running);
+    watch.say(&Happening::Started).await;
+    assert!(!soon(start).await.unwrap(), "it runs already");
+    assert_eq!(container.state().status, Status::Running);
+    let ended = container.wait(WaitCondition::NotRunning);
+    owner.be(Status::Exited);
+    watch.say(&Happening::Exited).await;
+    soon(ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_an_earlier_daemon_ordered_ends_when_its_container_is_removed() {
+    let home = Home::new().await;
+    let id = made(&home, ContainerConfig::default());
+    let owner = Owner::of(&home, &id);
+    let (daemon, watch) = found_by_daemon(&home, &owner, "false").await;
+    let container = daemon.find(id.as_str()).unwrap();
+    let how = Remove {
+        force: true,
+        volumes: false,
+    };
+    let owning = async {
+        let mut end = owner.asked().await;
+        assert_eq!(end.ask, Ask::End);
+        end.say(&Answer::Done).await;
+        drop((owner, watch));
+    };
+    let (removed, ()) = tokio::join!(soon(container.remove(how)), owning);
+    removed.unwrap();
+    assert!(daemon.list().is_empty());
 }
