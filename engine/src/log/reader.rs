@@ -106,8 +106,10 @@ impl Reader {
             false => None,
         };
         let mut files = open_all(&self.path)?;
-        if let Some(tail) = self.wanted.tail {
-            skip_to_tail(&mut files, tail)?;
+        if let Some(count) = self.wanted.tail {
+            // All of them may have to be read for this.
+            let skipped = tokio::task::spawn_blocking(move || tail_of(files, count));
+            files = skipped.await.map_err(io::Error::other)??;
         }
         let mut current = None;
         for mut file in files {
@@ -124,6 +126,11 @@ impl Reader {
     async fn pass(&self, lines: &mut Lines) -> Result<(), Stop> {
         while let Some(line) = lines.next()? {
             let Some(entry) = self.select(&line)? else {
+                // There may be gigabytes of these, and whoever wants others may be gone.
+                if self.entries.is_closed() {
+                    return Err(Stop::Enough);
+                }
+                tokio::task::coop::consume_budget().await;
                 continue;
             };
             let sent = self.entries.send(Ok(entry)).await;
@@ -240,8 +247,8 @@ fn open_all(path: &Path) -> io::Result<Vec<Lines>> {
     }
 }
 
-/// Leaves only the last `count` lines to be read.
-fn skip_to_tail(files: &mut Vec<Lines>, mut count: u64) -> io::Result<()> {
+/// The files in which the last `count` lines are, and these alone left to be read. Blocking.
+fn tail_of(mut files: Vec<Lines>, mut count: u64) -> io::Result<Vec<Lines>> {
     let mut first = files.len();
     for (index, lines) in files.iter_mut().enumerate().rev() {
         first = index;
@@ -251,7 +258,7 @@ fn skip_to_tail(files: &mut Vec<Lines>, mut count: u64) -> io::Result<()> {
         }
     }
     files.drain(..first);
-    Ok(())
+    Ok(files)
 }
 
 /// The lines of a file, as far as they are whole.

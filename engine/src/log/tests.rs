@@ -157,3 +157,30 @@ async fn a_line_that_was_cut_off_is_left_out() {
     fs::write(&path, text).unwrap();
     assert_eq!(texts(&path, ALL).await, ["whole\n", "last\n"]);
 }
+
+#[tokio::test]
+async fn others_get_on_while_lines_are_skipped_and_who_is_gone_is_not_read_for() {
+    let dir = TempDir::new().unwrap();
+    let (path, mut writer) = writer(&dir, None, 1);
+    for _ in 0..20_000 {
+        writer.write(OutputStream::Stdout, b"old\n");
+    }
+    writer.finish();
+    let late = LogsWanted {
+        since: Some(Timestamp::MAX),
+        ..ALL
+    };
+    let (is_read, mut over) = tokio::sync::oneshot::channel::<()>();
+    let reading = async move { drop(is_read) };
+    let mut logs = read(path, late, reading);
+    let mut turns = 0;
+    let all = async {
+        while over.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    all.await;
+    assert!(turns > 50, "{turns}");
+    assert!(logs.next().await.is_none());
+}
