@@ -45,19 +45,32 @@ impl Hidden {
     pub(crate) fn was_renamed(self) {
         let _ = self.directory.keep();
     }
+
+    /// Removes it, with all that is in it.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        self.directory.close()
+    }
 }
 
 /// Removes what is called `name` in `parent`, at once for everybody else. Whether there was any.
 pub(crate) fn remove(parent: &Path, name: &str) -> io::Result<bool> {
+    let hidden = hide(parent, name)?;
+    let there = hidden.is_some();
+    hidden.map_or(Ok(()), Hidden::remove)?;
+    Ok(there)
+}
+
+/// Hides what is called `name` in `parent`, if there is any. What is in it is still there, and to be removed, which may take long.
+pub(crate) fn hide(parent: &Path, name: &str) -> io::Result<Option<Hidden>> {
     let path = parent.join(name);
     if !path.try_exists()? {
-        return Ok(false);
+        return Ok(None);
     }
     let hidden = Hidden::make(parent)?;
     match fs::rename(path, hidden.join(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-        Ok(()) => hidden.directory.close().map(|()| true),
+        Ok(()) => Ok(Some(hidden)),
     }
 }
 
@@ -108,5 +121,19 @@ mod tests {
         drop((held, next));
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
         assert!(!remove(parent.path(), "none").unwrap());
+    }
+
+    #[test]
+    fn the_name_of_what_is_being_removed_is_free() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("large"), "").unwrap();
+        let hidden = hide(parent.path(), "data").unwrap().unwrap();
+        assert!(hidden.join("data/large").exists());
+        fs::create_dir(&path).unwrap();
+        hidden.remove().unwrap();
+        assert!(path.exists());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     }
 }

@@ -114,15 +114,18 @@ impl Volumes {
         name: &str,
         users: impl FnOnce() -> Vec<String>,
     ) -> Result<Volume, Error> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let volume = self.find(name)?;
         let by = users();
         if !by.is_empty() {
             let name = name.to_owned();
             return Err(VolumeError::InUse { name, by }.into());
         }
-        let removed = hidden::remove(&self.directory, name);
-        removed.map_err(Error::io("remove", self.directory.join(name)))?;
+        let failed = |error| Error::io("remove", self.directory.join(name))(error);
+        let hidden = hidden::hide(&self.directory, name).map_err(failed)?;
+        // Others need not wait until all that is in it is gone.
+        drop(lock);
+        hidden.map_or(Ok(()), Hidden::remove).map_err(failed)?;
         Ok(volume)
     }
 
