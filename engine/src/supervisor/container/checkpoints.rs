@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Container;
+use super::saving::aside;
 use crate::Error;
 use crate::snapshot::{SnapshotError, Snapshots};
 
@@ -28,7 +29,8 @@ impl Container {
         let checkpoints = self.checkpoints();
         let draft = checkpoints.begin(name)?;
         let (subject, _) = self.save(draft.path()).await?;
-        checkpoints.publish(name, draft, subject)?;
+        let called = name.to_owned();
+        aside(move || checkpoints.publish(&called, draft, subject)).await??;
         drop(saving);
         self.publish("checkpoint", []);
         if exit && self.life.borrow().is_running() {

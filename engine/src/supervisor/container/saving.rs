@@ -218,7 +218,9 @@ impl Container {
 }
 
 /// Does what waits for the host's disk on a thread where that is allowed.
-async fn aside<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(super) async fn aside<T: Send + 'static>(
+    what: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(what).await;
     done.map_err(|_| Error::Interrupted)
 }
