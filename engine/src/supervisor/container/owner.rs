@@ -80,13 +80,16 @@ impl Container {
 
     /// Takes note of what its state on the disk says.
     pub(super) fn refresh(&self) {
-        if let Ok(state) = self.shelf.directory(&self.id).state() {
-            self.life.send_if_modified(|life| {
-                let is_new = life.state != state;
-                life.state = state;
-                is_new
-            });
-        }
+        let directory = self.shelf.directory(&self.id);
+        self.life.send_if_modified(|life| {
+            // Read here: of two at once the one that comes last has read last.
+            let Ok(state) = directory.state() else {
+                return false;
+            };
+            let is_new = life.state != state;
+            life.state = state;
+            is_new
+        });
     }
 
     /// Listens to its owner until that is gone.
