@@ -168,7 +168,7 @@ impl Container {
     /// What its health checks have found since its last start; nothing if it has none, or never ran.
     #[must_use]
     pub fn health(&self) -> Option<Health> {
-        self.config().health?;
+        self.record().config.health.as_ref()?;
         Health::read(&self.shelf.directory(&self.id))
     }
 

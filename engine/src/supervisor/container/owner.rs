@@ -14,7 +14,7 @@ use crate::owner::wire::{Answer, Ask, Happening, read_line};
 use crate::supervisor::link::{self, Answered};
 use crate::supervisor::networks;
 use crate::supervisor::restart::is_due;
-use crate::{Error, ending};
+use crate::{Error, ending, wired};
 
 /// Who has a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,13 +139,14 @@ impl Container {
     pub(super) async fn owner_gone(self: &Arc<Self>) {
         let directory = self.shelf.directory(&self.id);
         let (shelf, id) = (self.shelf.clone(), self.id.clone());
-        let networks = self
-            .supervisor
-            .upgrade()
-            .filter(|_| self.config().interfaces > 0);
+        let supervisor = self.supervisor.upgrade();
+        let never_started = self.has_untold_start();
         let recovered = tokio::task::spawn_blocking(move || {
             directory.wait_released()?;
-            if let Some(supervisor) = networks {
+            // One that ends by itself leaves its networks before. One that was killed may not have noted yet that it had come to them.
+            if let Some(supervisor) = supervisor
+                && (never_started || !wired::connected(directory.path()).is_empty())
+            {
                 networks::recover(supervisor.networks());
             }
             shelf.recover_one(&id)

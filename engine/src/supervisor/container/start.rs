@@ -171,6 +171,12 @@ impl Container {
         *untold = Some(Untold { goes_on });
     }
 
+    /// Whether a start was ordered, and nobody has heard that its process runs.
+    pub(super) fn has_untold_start(&self) -> bool {
+        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.is_some()
+    }
+
     /// Takes note that its process runs, and tells all, once: whoever had it started hears of it, and whoever listens to its owner, who comes
     /// to know of its end, too. When this returns all were told.
     pub(super) fn has_started(&self) {
