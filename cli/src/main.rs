@@ -150,19 +150,36 @@ fn main() -> ExitCode {
     code
 }
 
-/// The command line. A container's owner, of which each has one, does not put together all that people may type before it reads its own.
+/// The command line. What is to start fast does not put together all that people may type before it reads its own words; where those are not
+/// understood, or ask for help, all of it says so.
 fn parse() -> Result<Cli, clap::Error> {
-    let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == own::NAME)
-        && let Ok(args) = own::Args::try_parse_from(std::env::args_os().skip(1))
-    {
-        let command = Command::Own(args);
-        return Ok(Cli {
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    let command = match first.to_str() {
+        Some(own::NAME) => alone().map(Command::Own),
+        Some("run") => alone().map(|args| container::Shortcut::Run(Box::new(args)).into()),
+        Some("exec") => alone().map(|args| container::Shortcut::Exec(args).into()),
+        _ => None,
+    };
+    match command {
+        Some(command) => Ok(Cli {
             _version: None,
             command,
-        });
+        }),
+        None => Cli::try_parse(),
     }
-    Cli::try_parse()
+}
+
+/// The words of the first subcommand.
+fn alone<A: clap::Args>() -> Option<A> {
+    let words = std::env::args_os().skip(1);
+    let command = A::augment_args(clap::Command::new("hull"));
+    A::from_arg_matches(&command.try_get_matches_from(words).ok()?).ok()
+}
+
+impl From<container::Shortcut> for Command {
+    fn from(shortcut: container::Shortcut) -> Self {
+        Self::OfContainers(Box::new(shortcut))
+    }
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
