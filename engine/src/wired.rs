@@ -110,7 +110,8 @@ impl Wired {
         }
         let networks = Networks::open(networks)?;
         // What dead owners left may be in the way.
-        networks.recover()?;
+        let names = config.networks.iter().map(|wanted| wanted.network.as_str());
+        networks.recover_for(&names.collect::<Vec<_>>())?;
         let mut wired = Self {
             networks: Some(networks),
             ..Self::unplugged(wanted)?

@@ -283,10 +283,9 @@ impl Network {
         record: &EndpointRecord,
         spec: &EndpointSpec,
     ) -> Result<Vec<OwnedFd>, Error> {
-        raise(netlink, &self.record)?;
-        let mut script = Script::new();
-        script.add_endpoint(&self.record, record);
-        script.apply()?;
+        raise(netlink, &self.record, |script| {
+            script.add_endpoint(&self.record, record);
+        })?;
         forget_before(&record.published);
         let name = record.id.tap();
         let queues = match spec.spare {

@@ -85,7 +85,7 @@ impl Networks {
             created: Timestamp::now(),
         };
         locked.add_network(&record)?;
-        if at_once && let Err(error) = raise(&mut netlink, &record) {
+        if at_once && let Err(error) = raise(&mut netlink, &record, |_| {}) {
             undo(lower(&mut netlink, &record));
             undo(bridge::lower(&mut netlink, &record.id));
             undo(locked.remove_network(&record.id));
@@ -126,8 +126,13 @@ impl Networks {
     }
 
     /// Removes what owners left that are gone, however they ended: TAPs, rules, leases of addresses and ports, and the bridges of
-    /// networks that have no endpoint now. To be called at every start of an owner; where nothing is left, it only looks.
+    /// networks that have no endpoint now. Where nothing is left, it only looks.
     pub fn recover(&self) -> Result<Recovered, Error> {
+        self.recover_for(&[])
+    }
+
+    /// The same at the start of an owner, which is about to attach to the networks of these names or identifiers: they stay up if they are.
+    pub(crate) fn recover_for(&self, wanted: &[&str]) -> Result<Recovered, Error> {
         let locked = self.directory.lock()?;
         locked.sweep()?;
         let mut recovered = Recovered::default();
@@ -142,8 +147,11 @@ impl Networks {
             let bridge = netlink
                 .index(&network.id.bridge())
                 .map_err(Error::kernel("find a bridge"))?;
+            let is_wanted = wanted
+                .iter()
+                .any(|wanted| *wanted == network.name || *wanted == network.id.as_str());
             // The host may have been restarted meanwhile.
-            if is_idle && (bridge.is_some() || was_in_use) {
+            if is_idle && !is_wanted && (bridge.is_some() || was_in_use) {
                 lower(&mut netlink, &network)?;
                 recovered.idle.push(network.id);
             }
@@ -167,9 +175,14 @@ impl Networks {
     }
 }
 
-/// The bridge of a network, forwarding, and its rules, as they must be for an endpoint. The bridge comes first and goes last, so that
-/// there are no rules where there is no bridge, however this ends.
-pub(crate) fn raise(netlink: &mut Netlink, network: &NetworkRecord) -> Result<(), Error> {
+/// The bridge of a network, forwarding, and its rules, as they must be for an endpoint, with what else is to come in the same transaction:
+/// each takes the kernel some ten milliseconds, whatever is in it. The bridge comes first and goes last, so that there are no rules where there
+/// is no bridge, however this ends.
+pub(crate) fn raise(
+    netlink: &mut Netlink,
+    network: &NetworkRecord,
+    more: impl FnOnce(&mut Script),
+) -> Result<(), Error> {
     let bridge = netlink
         .index(&network.id.bridge())
         .map_err(Error::kernel("find a bridge"))?;
@@ -201,6 +214,7 @@ pub(crate) fn raise(netlink: &mut Netlink, network: &NetworkRecord) -> Result<()
     bridge::raise(netlink, network)?;
     let mut script = Script::new();
     script.add_network(network);
+    more(&mut script);
     script.apply()
 }
 

@@ -99,6 +99,8 @@ impl Host {
                     return None;
                 }
             };
+        // A new namespace has the setting of the first one.
+        namespace.enter(|| sh("echo 0 > /proc/sys/net/ipv4/ip_forward"));
         let to = world.0.as_raw_fd();
         namespace.enter(move || {
             let mut peer = LinkMessage::default();

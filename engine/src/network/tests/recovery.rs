@@ -73,6 +73,28 @@ fn recover(host: &Host, idle: usize) -> Recovered {
 }
 
 #[test]
+fn an_idle_network_stays_up_for_whoever_is_about_to_use_it() {
+    let Some(host) = Host::new() else { return };
+    let network = host.create(&NetworkSpec::new("again"));
+    for wanted in ["again", network.id().as_str()] {
+        let endpoint = host.attach(&network, &web());
+        host.namespace.enter(|| endpoint.detach()).unwrap();
+        let kept = host
+            .namespace
+            .enter(|| host.networks.recover_for(&[wanted]))
+            .unwrap();
+        assert_eq!(kept, Recovered::default(), "{wanted}");
+        let bridge = format!("\"{}\"", network.id().bridge());
+        assert!(host.all().contains(&bridge), "its rules are gone: {wanted}");
+    }
+    let other = host
+        .namespace
+        .enter(|| host.networks.recover_for(&["other"]))
+        .unwrap();
+    assert_eq!(other.idle, [network.id().clone()]);
+}
+
+#[test]
 #[allow(clippy::zombie_processes)]
 fn what_a_killed_owner_left_is_removed() {
     let Some(host) = Host::new() else { return };

@@ -71,7 +71,11 @@ impl Wired {
 
     fn attach_all(&mut self, spec: &VmSpec, networks: &Networks) -> Result<(), VmError> {
         // What dead owners left may be in the way.
-        networks.recover()?;
+        let names = spec.networks.iter().filter_map(|net| match &net.to {
+            NetTarget::Network(name) => Some(name.as_str()),
+            _ => None,
+        });
+        networks.recover_for(&names.collect::<Vec<_>>())?;
         let mut publish = &spec.publish[..];
         for net in &spec.networks {
             let ports = match net.can_publish() {
