@@ -174,17 +174,20 @@ impl Herd {
     }
 }
 
-/// Gets as many descriptors for this process as the owner of so many machines needs.
+/// Gets as many descriptors for this process as the owner of so many machines may need, or as there may be.
 fn make_room(count: usize) -> Result<()> {
     let wanted = 1024 + DESCRIPTORS * u64::try_from(count)?;
     let now = getrlimit(Resource::Nofile);
     if now.current.is_none_or(|there| there >= wanted) {
         return Ok(());
     }
-    let more = Rlimit {
-        current: Some(wanted),
-        maximum: now.maximum.map(|most| most.max(wanted)),
+    let to = |most: Option<u64>| Rlimit {
+        current: most.map_or(Some(wanted), |most| Some(most.min(wanted))),
+        maximum: most,
     };
-    setrlimit(Resource::Nofile, more)
-        .with_context(|| format!("{count} clones need {wanted} descriptors (ulimit -n)"))
+    let raised = to(now.maximum.map(|most| most.max(wanted)));
+    // More than the hard limit takes a right that root need not have.
+    setrlimit(Resource::Nofile, raised)
+        .or_else(|_| setrlimit(Resource::Nofile, to(now.maximum)))
+        .context("the limit of descriptors cannot be set (ulimit -n)")
 }
