@@ -50,23 +50,34 @@ pub fn end(daemon: Daemon<'_>) {
     assert_eq!(taps.trim(), "0", "TAPs are left");
 }
 
-/// What a web server at a port of this host answers, its head and its body, as soon as that contains `expected`: it may be about to come up.
+/// What a web server at a port of this host answers, its head and its body, as soon as that contains `expected`.
 ///
 /// # Panics
 /// When it never does.
 #[track_caller]
 pub fn fetch(port: u16, path: &str, expected: &str) -> String {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    talk(port, &request, |said| said.contains(expected))
+}
+
+/// What a server at a port of this host says to a request until it closes the connection, as soon as that is what is `expected`: the server
+/// may be about to come up.
+///
+/// # Panics
+/// When it never is.
+#[track_caller]
+pub fn talk(port: u16, request: &str, expected: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     loop {
-        let fetched = TcpStream::connect(at).and_then(|mut stream| {
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let answered = TcpStream::connect(at).and_then(|mut stream| {
+            stream.write_all(request.as_bytes())?;
             let mut said = String::new();
             stream.read_to_string(&mut said)?;
             Ok(said)
         });
-        match fetched {
-            Ok(said) if said.contains(expected) => return said,
+        match answered {
+            Ok(said) if expected(&said) => return said,
             other => assert!(Instant::now() < deadline, "{other:?}"),
         }
         // A listener that is not there yet tells nobody when it comes.

@@ -59,61 +59,46 @@ struct Recipe {
     name: &'static str,
     /// Whether only slow tests need it.
     slow: bool,
-    /// Everything that decides what comes out.
-    inputs: fn() -> Result<Vec<u8>>,
-    /// Makes the OCI layout in an empty directory.
-    make: fn(&Path) -> Result<()>,
+    /// Everything that decides what comes out of the image of this name.
+    inputs: fn(&str) -> Result<Vec<u8>>,
+    /// Makes its OCI layout in an empty directory.
+    make: fn(&str, &Path) -> Result<()>,
+}
+
+/// One of the services.
+const fn service(name: &'static str) -> Recipe {
+    Recipe {
+        name,
+        slow: true,
+        inputs: services::inputs,
+        make: services::make,
+    }
 }
 
 const RECIPES: &[Recipe] = &[
     Recipe {
         name: "busybox",
         slow: false,
-        inputs: busybox::inputs,
-        make: busybox::make,
+        inputs: |_| busybox::inputs(),
+        make: |_, dir| busybox::make(dir),
     },
     Recipe {
         name: "debian",
         slow: false,
-        inputs: debian::inputs,
-        make: debian::make,
+        inputs: |_| debian::inputs(),
+        make: |_, dir| debian::make(dir),
     },
     Recipe {
         name: "debian-app",
         slow: false,
-        inputs: app::inputs,
-        make: app::make,
+        inputs: |_| app::inputs(),
+        make: |_, dir| app::make(dir),
     },
-    Recipe {
-        name: "nginx",
-        slow: true,
-        inputs: || services::inputs("nginx"),
-        make: |dir| services::make("nginx", dir),
-    },
-    Recipe {
-        name: "python",
-        slow: true,
-        inputs: || services::inputs("python"),
-        make: |dir| services::make("python", dir),
-    },
-    Recipe {
-        name: "mariadb",
-        slow: true,
-        inputs: || services::inputs("mariadb"),
-        make: |dir| services::make("mariadb", dir),
-    },
-    Recipe {
-        name: "redis",
-        slow: true,
-        inputs: || services::inputs("redis"),
-        make: |dir| services::make("redis", dir),
-    },
-    Recipe {
-        name: "redis-trixie",
-        slow: true,
-        inputs: || services::inputs("redis-trixie"),
-        make: |dir| services::make("redis-trixie", dir),
-    },
+    service("nginx"),
+    service("python"),
+    service("mariadb"),
+    service("redis"),
+    service("redis-trixie"),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -144,7 +129,7 @@ fn cached(name: &str) -> Result<PathBuf> {
     let mut hash = Sha256::new();
     hash.update(RECIPE);
     hash.update(EPOCH.to_le_bytes());
-    hash.update((recipe.inputs)()?);
+    hash.update((recipe.inputs)(name)?);
     let key = hex::encode(hash.finalize());
     let images = paths::cache()?.join("images");
     let layout = images.join(format!("{name}-{}", key.get(..16).unwrap_or(&key)));
@@ -157,7 +142,7 @@ fn cached(name: &str) -> Result<PathBuf> {
     let scratch = tempfile::Builder::new()
         .prefix(".making-")
         .tempdir_in(&images)?;
-    (recipe.make)(scratch.path()).with_context(|| format!("cannot make the image {name}"))?;
+    (recipe.make)(name, scratch.path()).with_context(|| format!("cannot make the image {name}"))?;
     // Somebody else may have been faster: theirs is as good as ours.
     if let Err(error) = fs::rename(scratch.path(), &layout)
         && !layout.join("index.json").is_file()

@@ -185,9 +185,19 @@ fn make_room(count: usize) -> Result<()> {
         current: most.map_or(Some(wanted), |most| Some(most.min(wanted))),
         maximum: most,
     };
-    let raised = to(now.maximum.map(|most| most.max(wanted)));
+    if setrlimit(
+        Resource::Nofile,
+        to(now.maximum.map(|most| most.max(wanted))),
+    )
+    .is_ok()
+    {
+        return Ok(());
+    }
     // More than the hard limit takes a right that root need not have.
-    setrlimit(Resource::Nofile, raised)
-        .or_else(|_| setrlimit(Resource::Nofile, to(now.maximum)))
+    println!(
+        "{count} clones may need {wanted} descriptors, and there are {:?} (ulimit -Hn)",
+        now.maximum
+    );
+    setrlimit(Resource::Nofile, to(now.maximum))
         .context("the limit of descriptors cannot be set (ulimit -n)")
 }

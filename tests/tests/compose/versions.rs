@@ -1,11 +1,7 @@
 //! Two versions of one database, of two releases of Debian, beside each other on one host.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
-
-use hull_tests::network::end;
-use hull_tests::{Daemon, Home, PATIENCE};
+use hull_tests::network::{end, talk};
+use hull_tests::{Daemon, Home};
 
 use crate::project::Project;
 use crate::usable;
@@ -29,21 +25,9 @@ volumes:
 /// What a Redis at a port of the host says to a command, as soon as it is up.
 #[track_caller]
 fn ask(port: u16, command: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    let at = SocketAddr::from(([127, 0, 0, 1], port));
-    loop {
-        let asked = TcpStream::connect(at).and_then(|mut stream| {
-            write!(stream, "{command}\r\nQUIT\r\n")?;
-            let mut said = String::new();
-            stream.read_to_string(&mut said)?;
-            Ok(said)
-        });
-        match asked {
-            Ok(said) if said.ends_with("+OK\r\n") && !said.starts_with("-LOADING") => return said,
-            other => assert!(Instant::now() < deadline, "{other:?}"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    talk(port, &format!("{command}\r\nQUIT\r\n"), |said| {
+        said.ends_with("+OK\r\n") && !said.starts_with("-LOADING")
+    })
 }
 
 #[test]

@@ -26,15 +26,7 @@ impl Container {
             self.take_over(watched).await;
             return Ok(());
         }
-        let directory = self.shelf.directory(&self.id);
-        let (shelf, id) = (self.shelf.clone(), self.id.clone());
-        let recovered = tokio::task::spawn_blocking(move || {
-            directory.wait_released()?;
-            shelf.recover_one(&id)
-        });
-        let recovered = recovered
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        let recovered = self.put_in_order(|_| {}).await;
         recovered.map_err(Error::io("put in order", self.path()))?;
         self.refresh();
         self.forget_stop();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{Container, Remove, Start};
-use crate::container::{State, Status};
+use crate::container::{Directory, State, Status};
 use crate::owner::wire::{Answer, Ask, Happening, read_line};
 use crate::supervisor::link::{self, Answered};
 use crate::supervisor::networks;
@@ -128,6 +128,22 @@ impl Container {
         self.owner_gone().await;
     }
 
+    /// Waits until nobody owns it, and has what its owner left put in order, `first` of all by this. All of it may block.
+    pub(super) async fn put_in_order(
+        &self,
+        first: impl FnOnce(&Directory) + Send + 'static,
+    ) -> io::Result<()> {
+        let (shelf, id) = (self.shelf.clone(), self.id.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let directory = shelf.directory(&id);
+            directory.wait_released()?;
+            first(&directory);
+            shelf.recover_one(&id).map(drop)
+        });
+        done.await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
     pub(super) fn warn_unheard(&self, error: &io::Error) {
         tracing::warn!(
             container = %self.id, %error,
@@ -137,24 +153,17 @@ impl Container {
 
     /// Waits until its owner is gone, and sees to what that left.
     pub(super) async fn owner_gone(self: &Arc<Self>) {
-        let directory = self.shelf.directory(&self.id);
-        let (shelf, id) = (self.shelf.clone(), self.id.clone());
         let supervisor = self.supervisor.upgrade();
         let never_started = self.has_untold_start();
-        let recovered = tokio::task::spawn_blocking(move || {
-            directory.wait_released()?;
+        let recovered = self.put_in_order(move |directory| {
             // One that ends by itself leaves its networks before. One that was killed may not have noted yet that it had come to them.
             if let Some(supervisor) = supervisor
                 && (never_started || !wired::connected(directory.path()).is_empty())
             {
                 networks::recover(supervisor.networks());
             }
-            shelf.recover_one(&id)
         });
-        let recovered = recovered
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)));
-        if let Err(error) = recovered {
+        if let Err(error) = recovered.await {
             tracing::error!(container = %self.id, %error, "a container was not put in order");
         }
         if self.measured.swap(false, Ordering::Relaxed) {

@@ -1,10 +1,13 @@
 //! Owners, played by tests, and what a daemon makes of what they say.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode};
 use serde::Serialize;
-use tokio::io::BufReader;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
@@ -39,6 +42,8 @@ impl Owner {
     /// Takes a container that nobody has.
     fn of(home: &Home, id: &ContainerId) -> Self {
         let shelf = Shelf::at(home.paths.clone());
+        // Another test's child, until it has become another program, may still hold the lock of the one before.
+        shelf.directory(id).wait_released().unwrap();
         let (held, ..) = shelf.hold(id).unwrap().unwrap();
         let runtime = make_runtime(&shelf, id).unwrap();
         Self {
@@ -107,14 +112,18 @@ async fn an_owner_that_is_not_understood_holds_no_daemon_up_and_its_end_is_notic
     assert_eq!(soon(ended).await.unwrap().code, 137);
 }
 
-/// The file comes, which a script makes.
-async fn made_file(path: &std::path::Path) {
-    let comes = async {
-        while !path.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    soon(comes).await;
+/// A named pipe, by which a script and its test tell each other how far they are.
+fn pipe(home: &Home, name: &str) -> PathBuf {
+    let path = home.dir.path().join(name);
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
+    path
+}
+
+/// The end of a pipe where its test hears the script, which may come and go.
+fn heard(path: &Path) -> Receiver {
+    let mut options = OpenOptions::new();
+    options.read_write(true).open_receiver(path).unwrap()
 }
 
 #[tokio::test]
@@ -155,21 +164,26 @@ async fn a_stop_ends_a_start_of_which_no_owner_knows_yet() {
     };
     let id = made(&home, config);
     Owner::of(&home, &id).be(Status::Exited);
-    let (asked, go) = (home.dir.path().join("asked"), home.dir.path().join("go"));
+    let (asked, go) = (pipe(&home, "asked"), pipe(&home, "go"));
+    let mut hears = heard(&asked);
+    let mut says = OpenOptions::new()
+        .read_write(true)
+        .open_sender(&go)
+        .unwrap();
     let script = format!(
-        ": >{}; until [ -e {} ]; do sleep 0.01; done; echo ready",
+        "echo asked >{}; read go <{}; echo ready",
         asked.display(),
         go.display()
     );
     // It is to be started with its daemon.
     let daemon = daemon(&home, &script).await;
     let container = daemon.find(id.as_str()).unwrap();
-    made_file(&asked).await;
+    soon(hears.read_u8()).await.unwrap();
     let owner = Owner::of(&home, &id);
     let mut stop = std::pin::pin!(container.stop(Stop::default()));
     let early = tokio::time::timeout(Duration::from_millis(10), &mut stop).await;
     assert!(early.is_err(), "its start is not over");
-    std::fs::write(&go, "").unwrap();
+    says.write_all(b"go\n").await.unwrap();
     let owning = async {
         let mut watch = owner.asked().await;
         watch.say(&Answer::Execs(Vec::new())).await;
@@ -208,13 +222,17 @@ async fn a_container_that_had_just_ended_is_started_again_by_the_next_daemon() {
     let id = made(&home, config);
     let owner = Owner::of(&home, &id);
     owner.be(Status::Exited);
-    let started = home.dir.path().join("started");
-    let script = format!(": >{}", started.display());
+    let started = pipe(&home, "started");
+    let mut hears = heard(&started);
+    let script = format!("echo started >{}", started.display());
     let (daemon, watch) = found_by_daemon(&home, &owner, &script).await;
     let container = daemon.find(id.as_str()).unwrap();
-    assert!(!started.exists(), "its machine powers off");
+    assert!(
+        hears.try_read(&mut [0]).is_err(),
+        "its machine powers off, and it is started"
+    );
     drop((owner, watch));
-    made_file(&started).await;
+    soon(hears.read_u8()).await.unwrap();
     let how = Remove {
         force: true,
         volumes: false,
